@@ -1,0 +1,238 @@
+"""What every test may use: a private IPC namespace for a test, an ordinary user, and a watch over what is left behind.
+
+`@pytest.mark.private_ipc(queue_bytes=..., message_bytes=..., msgmni=..., limit_s=20)` runs a test, with its fixtures,
+in a process of its own inside a private namespace. It is forked, because a worker of pytest-xdist has two threads and
+the namespace moves one only: the fork has one. Its reports come back as pytest made them. A test that takes longer
+than `limit_s` is killed with all that it started, and fails with its stack. Where there can be no namespace, it is
+skipped with the reason. Its fixtures of module or session scope are made in the fork, so again for each such test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import pickle
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from harness.sysv import enter_private, queues
+from harness.sysv.errors import HarnessError, NamespaceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT_S = 20.0
+STACK_PATIENCE_S = 0.5
+SHOW_STACK = signal.SIGXCPU  # one that no test uses
+LEFT_BEHIND_PATIENCE_S = 3.0
+NOBODY = 65534
+
+_queues_before: pytest.StashKey[set[int]] = pytest.StashKey()
+_left_behind: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "private_ipc(queue_bytes, message_bytes, msgmni, limit_s=20): run the test in a private IPC namespace",
+    )
+
+
+# --- the private namespace ---------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    marker = item.get_closest_marker("private_ipc")
+    if marker is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in _run_apart(item, nextitem, **marker.kwargs):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _run_apart(
+    item: pytest.Item, nextitem: pytest.Item | None, *, limit_s: float = LIMIT_S, **limits: int
+) -> list[pytest.TestReport]:
+    if sys.platform != "linux":
+        return [_report(item, "skipped", "private IPC namespaces are Linux's")]
+    # Files and not a pipe: a process that the test forgot would hold a pipe open.
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as stack:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of a fork beside threads; ours takes no lock that the other thread could hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.setpgid(0, 0)
+                # Not dump_traceback_later: that starts a thread, and there must be one only.
+                faulthandler.register(SHOW_STACK, file=stack, all_threads=True)
+                pickle.dump(_reports_inside(item, nextitem, limits), answer)
+                answer.flush()
+                status = 0
+            finally:
+                os._exit(status)
+        in_time, status = _wait_and_kill_group(pid, limit_s)
+        answer.seek(0)
+        stack.seek(0)
+        if status == 0:
+            return cast("list[pytest.TestReport]", pickle.load(answer))
+        what = f"died, status {status}" if in_time else f"did not end within {limit_s:g} s, and was killed"
+        words = stack.read().decode(errors="replace")
+        return [_report(item, "failed", f"the test's process {what}\n{words}")]
+
+
+def _reports_inside(item: pytest.Item, nextitem: pytest.Item | None, limits: dict[str, int]) -> list[pytest.TestReport]:
+    try:
+        enter_private(**limits)
+        return runtestprotocol(item, nextitem=nextitem, log=False)
+    except NamespaceError as error:
+        return [_report(item, "skipped", f"{error} ({error.hint})")]
+    except BaseException:  # noqa: BLE001 - as KeyboardInterrupt and pytest.exit in the test
+        return [_report(item, "failed", traceback.format_exc())]
+
+
+def _wait_and_kill_group(pid: int, limit_s: float) -> tuple[bool, int]:
+    """Whether `pid` ended in time, and its exit status as subprocess has it; kills what is left of its group."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        in_time = bool(select.select([pidfd], [], [], limit_s)[0])
+        if not in_time:
+            os.kill(pid, SHOW_STACK)
+            select.select([pidfd], [], [], STACK_PATIENCE_S)
+        # Before waitpid, as until then no other process can have the number; it is not there if pid made no group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(pidfd)
+    return in_time, os.waitstatus_to_exitcode(status)
+
+
+def _report(item: pytest.Item, outcome: Any, words: str) -> pytest.TestReport:
+    path, line, _ = item.location
+    longrepr: Any = (path, line or 0, f"Skipped: {words}") if outcome == "skipped" else words
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={},
+        outcome=outcome,
+        longrepr=longrepr,
+        when="setup" if outcome == "skipped" else "call",
+    )
+
+
+# --- an ordinary user ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OrdinaryUser:
+    """Runs programs as a user without privileges: `nobody` when the tests run as root, else the tests' own user.
+
+    Put `prefix` before a command and hand `env` over, or let `run` and `python` do it. As root, the one capability
+    left is CAP_DAC_READ_SEARCH, so that it can read this code and this Python wherever they are; it counts for no queue
+    and no namespace.
+    """
+
+    prefix: tuple[str, ...]
+    env: dict[str, str]
+
+    def run(self, *command: str, timeout_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, whatever its status, and capture what it writes."""
+        return subprocess.run(
+            [*self.prefix, *command],
+            env=self.env,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+
+    def python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python code, which can import `harness`."""
+        return self.run(sys.executable, "-c", code, *arguments)
+
+
+@pytest.fixture
+def as_user(pytestconfig: pytest.Config) -> OrdinaryUser:
+    env = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath), "PYTHONDONTWRITEBYTECODE": "1"}
+    if os.geteuid() != 0:
+        return OrdinaryUser((), env)
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("setpriv (util-linux) is not installed, so root cannot become an ordinary user here")
+    drop = ("--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups")
+    only = "=-all,+dac_read_search"
+    user = OrdinaryUser((setpriv, *drop, f"--inh-caps{only}", f"--ambient-caps{only}", f"--bounding-set{only}"), env)
+    tried = user.run("true")
+    if tried.returncode != 0:
+        pytest.skip(f"root cannot become an ordinary user here: {tried.stderr.strip()}")
+    return user
+
+
+@pytest.fixture(scope="session")
+def no_msgget(pytestconfig: pytest.Config) -> tuple[str, ...]:
+    """What to put before a command so that it finds no message queues: msgget and its kin answer ENOSYS."""
+    return (sys.executable, str(pytestconfig.rootpath / "tests" / "no_msgget.py"))
+
+
+@pytest.fixture(scope="session")
+def repository(pytestconfig: pytest.Config) -> Path:
+    """The folder that holds pyproject.toml."""
+    return pytestconfig.rootpath
+
+
+# --- what is left behind -------------------------------------------------------------------------------------------
+
+
+def _host_queues() -> dict[int, str]:
+    """This user's queues in the namespace of the tests' caller, as id and words."""
+    try:
+        return {
+            queue.id: f"key 0x{queue.key:08x} id {queue.id} messages {queue.messages}"
+            for queue in queues()
+            if queue.cuid == os.geteuid()
+        }
+    except HarnessError:
+        return {}
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # The controller of pytest-xdist looks, not its workers: while those still run, others' queues are no leftovers.
+    if sys.platform == "linux" and not hasattr(session.config, "workerinput"):
+        session.config.stash[_queues_before] = set(_host_queues())
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    before = session.config.stash.get(_queues_before, None)
+    if before is None:
+        return
+    deadline_s = time.monotonic() + LEFT_BEHIND_PATIENCE_S
+    while left := {id_: words for id_, words in _host_queues().items() if id_ not in before}:
+        if time.monotonic() > deadline_s:
+            session.config.stash[_left_behind] = list(left.values())
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            return
+        time.sleep(0.05)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for words in config.stash.get(_left_behind, []):
+        terminalreporter.write_line(f"FAILED: the tests left a queue behind on this machine: {words}", red=True)

@@ -55,22 +55,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     marker = item.get_closest_marker("private_ipc")
     if marker is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in _run_apart(item, nextitem, **marker.kwargs):
+    for report in _run_apart(item, **marker.kwargs):
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 
-def _run_apart(
-    item: pytest.Item, nextitem: pytest.Item | None, *, limit_s: float = LIMIT_S, **limits: int
-) -> list[pytest.TestReport]:
+def _run_apart(item: pytest.Item, *, limit_s: float = LIMIT_S, **limits: int) -> list[pytest.TestReport]:
     if sys.platform != "linux":
         return [_report(item, "skipped", "private IPC namespaces are Linux's")]
+    # Nothing of the caller's may be torn down in the fork too: so all is before it, and is made again when needed.
+    item.session._setupstate.teardown_exact(None)
+    # The first to ask for this folder empties it: that must not be a fork.
+    item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     # Files and not a pipe: a process that the test forgot would hold a pipe open.
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as stack:
         with warnings.catch_warnings():
@@ -83,7 +85,7 @@ def _run_apart(
                 os.setpgid(0, 0)
                 # Not dump_traceback_later: that starts a thread, and there must be one only.
                 faulthandler.register(SHOW_STACK, file=stack, all_threads=True)
-                pickle.dump(_reports_inside(item, nextitem, limits), answer)
+                pickle.dump(_reports_inside(item, limits), answer)
                 answer.flush()
                 status = 0
             finally:
@@ -98,10 +100,10 @@ def _run_apart(
         return [_report(item, "failed", f"the test's process {what}\n{words}")]
 
 
-def _reports_inside(item: pytest.Item, nextitem: pytest.Item | None, limits: dict[str, int]) -> list[pytest.TestReport]:
+def _reports_inside(item: pytest.Item, limits: dict[str, int]) -> list[pytest.TestReport]:
     try:
         enter_private(**limits)
-        return runtestprotocol(item, nextitem=nextitem, log=False)
+        return runtestprotocol(item, nextitem=None, log=False)
     except NamespaceError as error:
         return [_report(item, "skipped", f"{error} ({error.hint})")]
     except BaseException:  # noqa: BLE001 - as KeyboardInterrupt and pytest.exit in the test
@@ -172,7 +174,8 @@ class OrdinaryUser:
 
 @pytest.fixture
 def as_user(pytestconfig: pytest.Config) -> OrdinaryUser:
-    env = {**os.environ, "PYTHONPATH": str(pytestconfig.rootpath), "PYTHONDONTWRITEBYTECODE": "1"}
+    folders = os.pathsep.join([str(pytestconfig.rootpath), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": folders, "PYTHONDONTWRITEBYTECODE": "1"}
     if os.geteuid() != 0:
         return OrdinaryUser((), env)
     setpriv = shutil.which("setpriv")

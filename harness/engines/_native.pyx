@@ -41,7 +41,7 @@ cdef extern from *:
 
 from harness.engines.layout import ConsumerWord, Control, LINE, ProducerWord
 from harness.engines.protocol import TABLE_SIZE, Loop
-from harness.measure.histogram import BUCKETS, MAX_VALUE, SUB_BUCKET_BITS
+from harness.measure.histogram import BUCKETS, HIGHEST_VALUE, SUB_BUCKET_BITS
 
 # Why a slice ended: protocol.Reason.
 cdef enum:
@@ -62,7 +62,7 @@ cdef int P_BLOCKED = ProducerWord.BLOCKED_NS
 cdef int R_LAST = ConsumerWord.LAST_RECEIVE_NS
 cdef int R_FOREIGN = ConsumerWord.FOREIGN
 cdef int BITS = SUB_BUCKET_BITS
-cdef uint64_t HIGHEST = MAX_VALUE
+cdef uint64_t HIGHEST = HIGHEST_VALUE
 cdef int BUCKET_COUNT = BUCKETS
 cdef int MASK = TABLE_SIZE - 1
 cdef int WORDS_HEAD = 2 * LINE

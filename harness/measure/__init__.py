@@ -8,5 +8,8 @@ folder, knows no queue, and is testable without a kernel that has any. Import fr
     statistics    medians, spreads, slopes
     pacing        when each message is due
     ledger        what became of each message
-    disturbance   was the machine quiet meanwhile
+    observe       what the kernel says of CPUs, processes and the clock
+    throttling    what the cgroup's CPU limit did to us
+    jitter        what the machine does to a process that only wants to run
+    disturbance   was the machine quiet meanwhile: the verdict of these three
 """

@@ -7,7 +7,7 @@ definition:
     a stream      is (producer, queue, message type), numbered densely from 0; a refused send uses no number
     duplicated    a number that was seen before
     missed        a number that was skipped, and has not come since
-    out of order  a number not above the previous one that this consumer saw in the stream, and no duplicate
+    out of order  a number below the highest that this consumer saw in the stream, and no duplicate
     undecided     it came too late for the check to remember; it is then neither lost nor duplicated
 
 Where one consumer reads a stream, the last number says it all (`GapCheck`). Where several do, none of them sees
@@ -19,9 +19,11 @@ Knows nothing of queues: everything works on numbers and on writable buffers tha
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence, Sequence
 
 RING_BITS = 20
 RING_SIZE = 1 << RING_BITS
@@ -48,14 +50,27 @@ class SequenceCheck(Protocol):
 
 
 class GapCheck:
-    """One consumer reads each stream: what is below the expected number is late if it was skipped, else doubled."""
+    """One consumer reads each stream: what is below the expected number is late if it was skipped, else doubled.
 
-    def __init__(self, expected: MutableSequence[int], missed: MutableSequence[int], tally: Tally) -> None:
+    It remembers `remembered_gaps` gaps a stream, the newest, so that its memory does not grow with the losses. Of the
+    older ones it keeps how many numbers they lack: while they lack any, a number from there is `undecided`.
+    """
+
+    def __init__(
+        self,
+        expected: MutableSequence[int],
+        missed: MutableSequence[int],
+        tally: Tally,
+        *,
+        remembered_gaps: int = REMEMBERED_GAPS,
+    ) -> None:
         self._expected = expected
         self._missed = missed
         self._tally = tally
+        self._remembered_gaps = remembered_gaps
         self._gaps: dict[int, list[tuple[int, int]]] = {}  # per stream, ascending, half open
         self._forgotten_below: dict[int, int] = {}
+        self._forgotten_numbers: dict[int, int] = {}
 
     def see(self, stream: int, number: int) -> None:
         """Record a jump ahead as a gap; settle a number from the past."""
@@ -67,9 +82,10 @@ class GapCheck:
         elif self._fill(stream, number):
             self._missed[stream] -= 1
             self._tally.out_of_order += 1
-        elif number < self._forgotten_below.get(stream, 0):
+        elif number < self._forgotten_below.get(stream, 0) and self._forgotten_numbers[stream]:
             self._tally.undecided += 1  # taken as late: what may have arrived is not called lost
-            self._missed[stream] -= min(1, self._missed[stream])
+            self._missed[stream] -= 1
+            self._forgotten_numbers[stream] -= 1
         else:
             self._tally.duplicated += 1
 
@@ -77,8 +93,7 @@ class GapCheck:
         gaps = self._gaps.setdefault(stream, [])
         gaps.append((first, behind))
         self._missed[stream] += behind - first
-        if len(gaps) > REMEMBERED_GAPS:
-            self._forgotten_below[stream] = gaps.pop(0)[1]
+        self._forget_oldest(stream, gaps)
 
     def _fill(self, stream: int, number: int) -> bool:
         """Take `number` out of the gap that holds it; False when none does."""
@@ -88,7 +103,14 @@ class GapCheck:
             return False
         first, behind = gaps[index]
         gaps[index : index + 1] = [gap for gap in ((first, number), (number + 1, behind)) if gap[0] < gap[1]]
+        self._forget_oldest(stream, gaps)  # out of the middle it makes two of one
         return True
+
+    def _forget_oldest(self, stream: int, gaps: list[tuple[int, int]]) -> None:
+        if len(gaps) > self._remembered_gaps:
+            first, behind = gaps.pop(0)
+            self._forgotten_below[stream] = behind
+            self._forgotten_numbers[stream] = self._forgotten_numbers.get(stream, 0) + behind - first
 
 
 class RingCheck:
@@ -219,7 +241,15 @@ def settle(
     not counted them yet: they were sent, by proof. `missing` are numbers that were sent and never came (gaps, and
     what is behind the last one); they are first looked for in the queue (`in_queue` messages), then in the hands of
     killed consumers (one each), and only the rest is lost.
+
+    Below 0, `missing` proves that as many of the undecided were duplicates: an undecided number was taken off the
+    missing as if it had been late. And a consumer killed between its two counts has counted a message as received
+    that the check has not seen: that one is not missing.
     """
+    doubled = min(undecided, max(0, -missing))
+    duplicated, undecided, missing = duplicated + doubled, undecided - doubled, missing + doubled
+    surplus = received - duplicated + missing - (sent + seen_unsent)
+    missing -= max(0, min(surplus, killed_consumers, missing))
     left_in_queue = min(in_queue, missing)
     held_by_killed = min(missing - left_in_queue, killed_consumers)
     return Ledger(

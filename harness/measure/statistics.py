@@ -105,6 +105,4 @@ def _quantile(ordered: Sequence[float], numerator: int, denominator: int) -> flo
     if part == 0:
         return ordered[below]
     lower, upper = ordered[below], ordered[below + 1]
-    share = part / denominator
-    # the sum of the two parts may be rounded to just outside
-    return min(max(lower * (1 - share) + upper * share, lower), upper)
+    return lower + (upper - lower) * (part / denominator)

@@ -39,9 +39,8 @@ class Selector:
     msgtyp: int = 0
 
     def __post_init__(self) -> None:
-        magnitude = -self.msgtyp if type(self.msgtyp) is int and self.msgtyp < 0 else self.msgtyp
-        if magnitude != 0 or isinstance(magnitude, bool):
-            check_type(magnitude, what="a selector's type")
+        if not _is_zero(self.msgtyp):
+            check_type(_magnitude(self.msgtyp), what="a selector's type")
 
     @classmethod
     def any(cls) -> Selector:
@@ -73,3 +72,12 @@ class Selector:
         if self.msgtyp == 0:
             return "any type"
         return f"type {self.msgtyp}" if self.msgtyp > 0 else f"lowest type up to {-self.msgtyp}"
+
+
+def _is_zero(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value == 0
+
+
+def _magnitude(value: object) -> object:
+    """The type that a negative msgtyp stands for; anything else as it is, for check_type to judge."""
+    return -value if isinstance(value, int) and value < 0 else value

@@ -128,6 +128,14 @@ class TestReading:
             sum(value <= limit - limit / 128 for value in sample) <= counted <= sum(value <= limit for value in sample)
         )
 
+    def test_counts_leave_out_the_bucket_that_is_cut(self) -> None:
+        """A limit between two values of one bucket counts neither; at the bucket's upper edge both count."""
+        histogram = filled([300, 301])
+
+        assert histogram.count_at_or_below(299) == 0
+        assert histogram.count_at_or_below(300) == 0
+        assert histogram.count_at_or_below(301) == 2
+
     @settings(deadline=None)
     @given(sample=samples.filter(bool), percent=st.integers(0, 100))
     def test_counts_agree_with_percentiles(self, sample: list[int], percent: int) -> None:

@@ -350,12 +350,15 @@ class TestSizes:
 
 
 class TestCounts:
-    @pytest.mark.parametrize(("text", "count"), [("5M", 5_000_000), ("1.5k", 1500), ("1000", 1000), ("1e3", 1000)])
+    @pytest.mark.parametrize(
+        ("text", "count"),
+        [("5M", 5_000_000), ("1.5k", 1500), ("1000", 1000), ("1e3", 1000), (f"{MOST_WHOLE}", MOST_WHOLE)],
+    )
     def test_are_whole_numbers(self, text: str, count: int) -> None:
         """A count may have a multiple, as long as it is whole."""
         assert parse_count(text) == count
 
-    @pytest.mark.parametrize("text", ["0", "1.5", "1.0005k", "5MB"])
+    @pytest.mark.parametrize("text", ["0", "1.5", "1.0005k", "5MB", f"{MOST_WHOLE + 1}"])
     def test_are_refused(self, text: str) -> None:
         """A count of nothing, or of parts, is refused."""
         with pytest.raises(ValueError, match="is not a count"):

@@ -48,10 +48,12 @@ def names_in(directory: Path) -> list[str]:
 
 
 def run_python(code: str, *arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `code` in a fresh interpreter with Destination at hand."""
+    """Run `code` in a fresh interpreter with Destination at hand, and with the buffer that standard output has."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         [sys.executable, "-c", IMPORTS + textwrap.dedent(code), *map(str, arguments)],
         cwd=ROOT,
+        env=environment,
         timeout=30,
         check=False,
         **{"capture_output": True, "text": True, **options},
@@ -135,17 +137,24 @@ def test_failed_replacement_leaves_the_old_file_and_no_other(
     assert names_in(tmp_path) == ["result.json"]
 
 
-def test_dev_full_is_reported_with_path_reason_and_hint() -> None:
+def test_dev_full_is_reported_with_path_reason_and_hint(as_user: OrdinaryUser) -> None:
     """A device that has no room makes an error that names it, why, and what to do; the device is still a device."""
-    destination = Destination.parse("/dev/full")
-    destination.check()
+    # As an ordinary user: root, with a mistake in the code, would replace the machine's own device by a file.
+    code = """
+        destination = Destination.parse("/dev/full")
+        destination.check()
+        try:
+            destination.write("text")
+        except ResultNotSavedError as error:
+            print(error, error.hint, sep="\\n")
+    """
 
-    with pytest.raises(ResultNotSavedError) as caught:
-        destination.write("text")
+    done = as_user.python(IMPORTS + textwrap.dedent(code))
 
-    assert "/dev/full" in str(caught.value)
-    assert "No space left on device" in str(caught.value)
-    assert "room" in caught.value.hint
+    assert done.stdout.splitlines() == [
+        "the result was not saved to /dev/full: No space left on device",
+        "make room there, or give a path on another disk",
+    ], done.stderr
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
 
 

@@ -48,6 +48,7 @@ def test_problem_stands_out_in_colour_on_a_terminal_only() -> None:
     elsewhere = rendered(report(PROBLEM))
 
     assert "\x1b[1;31mproblem" in on_terminal
+    assert "\x1b[1;31mThis machine cannot" in on_terminal
     assert "\x1b" not in elsewhere
 
 

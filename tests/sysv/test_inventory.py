@@ -8,8 +8,14 @@ import sysv_ipc
 from harness.sysv import Queue, QueueStat, queues
 from harness.sysv.inventory import parse, read_queue_bytes
 
-HEADER = "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      ctime\n"
-PLAIN = "     12340          3   600           8          2  4321  4322  1000  1001  1002  1003 1700000001 1700000002 1700000003\n"
+HEADER = (
+    "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid"
+    "      stime      rtime      ctime\n"
+)
+PLAIN = (
+    "     12340          3   600           8          2  4321  4322  1000  1001  1002  1003"
+    " 1700000001 1700000002 1700000003\n"
+)
 WIDE = (
     "-2147483648 2147483647   666  9223372036854775807 12345678901 4194304 4194303"
     " 4294967294 4294967293 4294967292 4294967291 17000000010 17000000020 17000000030\n"

@@ -1,0 +1,1 @@
+"""The command line: arguments to plan, run, show. Nothing is measured or drawn here; see docs/architecture.md."""

@@ -1,0 +1,80 @@
+"""The command `harness`: its commands, and what becomes of errors (one line, a hint, an exit status).
+
+Exit statuses: 0 done and right; 1 the run is wrong or a threshold failed; 2 usage; 3 this machine cannot;
+130, 143, 129 interrupted by SIGINT, SIGTERM, SIGHUP.
+
+This module is imported for `--help` and for completion, so it imports nothing that is slow: each command imports
+what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from harness import __version__
+from harness.cli.ceiling import ceiling
+from harness.cli.doctor import doctor
+from harness.cli.load import load
+from harness.sysv.errors import HarnessError
+
+EPILOG = "Exit status: 0 right, 1 wrong, 2 usage, 3 this machine cannot, 130/143/129 interrupted."
+
+app = typer.Typer(
+    name="harness",
+    help="Load-test and explain System V message queues.",
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(name="load")(load)
+app.command(name="ceiling")(ceiling)
+app.command(name="doctor")(doctor)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Load-test and explain System V message queues."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status. Errors of ours become one line and a hint on stderr."""
+    try:
+        status = app(args=sys.argv[1:] if argv is None else argv, prog_name="harness", standalone_mode=False)
+    except HarnessError as error:
+        complain(error)
+        return error.exit_status
+    except typer.Exit as ended:
+        return ended.exit_code
+    except typer.Abort:
+        return 130
+    except typer.TyperException as error:
+        print(f"harness: {error.format_message()}  (see harness --help)", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output is gone; nothing more can be said to it.
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def complain(error: HarnessError) -> None:
+    """One line that says what was seen and why, one that says what to do."""
+    print(f"harness: {error}", file=sys.stderr)  # noqa: T201
+    if error.hint:
+        print(f"  hint: {error.hint}", file=sys.stderr)  # noqa: T201

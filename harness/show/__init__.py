@@ -1,0 +1,11 @@
+"""How results look: pure functions from a result, a snapshot or a report to something that can be printed.
+
+    terminal   the live view and the final report of `harness load` (rich)
+    plain      the same without a terminal: lines of text
+    series     the series as CSV, for other programs
+    words      phrases and figures that they share
+    ceiling    the table of `harness ceiling`
+    doctor     the lines of `harness doctor`
+
+Nothing here runs, reads or writes anything.
+"""

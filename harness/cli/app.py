@@ -9,6 +9,7 @@ what it needs when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -28,7 +29,6 @@ app = typer.Typer(
     epilog=EPILOG,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -54,8 +54,10 @@ def _root(
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors of ours become one line and a hint on stderr."""
+    _hold_standard_descriptors()
+    args = sys.argv[1:] if argv is None else argv
     try:
-        status = app(args=sys.argv[1:] if argv is None else argv, prog_name="harness", standalone_mode=False)
+        status = app(args=args or ["--help"], prog_name="harness", standalone_mode=False)
     except HarnessError as error:
         complain(error)
         return error.exit_status
@@ -64,13 +66,32 @@ def main(argv: list[str] | None = None) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as error:
-        print(f"harness: {error.format_message()}  (see harness --help)", file=sys.stderr)  # noqa: T201
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "harness"
+        print(f"harness: {error.format_message()}  (see {command} --help)", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output is gone; nothing more can be said to it.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 1
+    except OSError as error:
+        # A full disk behind standard output. The output is given up, or Python would try again when it ends.
+        sys.stdout = None
+        complain(HarnessError("something could not be read or written", why=str(error)))
+        return 1
+    if not args:
+        return 2  # no command: the help was shown, but nothing was done
     return status if isinstance(status, int) else 0
+
+
+def _hold_standard_descriptors() -> None:
+    """Open what the caller closed (`>&-`, some schedulers) on /dev/null.
+
+    Else the next file or pipe gets the number 0, 1 or 2, and a program started later takes it for standard output.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004  standard error
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def complain(error: HarnessError) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.parsing import read
 from harness.sysv.errors import HarnessError, PlanError, UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from harness.experiments.plan import LoadPlan
     from harness.results import Destination
 
-T = TypeVar("T")
-
 OPEN = "What is sent"
 CREW = "Who sends and receives"
 QUEUE = "Which queue"
@@ -28,7 +26,7 @@ RUN = "How it is run"
 OUT = "What comes out"
 
 
-def load(  # noqa: PLR0913  the options are the command
+def load(
     rate: Annotated[
         str | None,
         typer.Option(metavar="RATE", help="Messages/s: 500k, 1M, 2.5e5, max, or a ramp 100k..1M.  [default: 500k]"),
@@ -39,15 +37,15 @@ def load(  # noqa: PLR0913  the options are the command
     outstanding: Annotated[int, typer.Option(metavar="K", help="With --closed: how many may be unreceived.")] = 1,
     duration: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Length of the measured window: 10s, 500ms.  [default: 10s; ramp: 3s a step]"),
+        typer.Option(
+            metavar="TIME", help="Length of the measured window: 10s, 500ms.  [default: 10s; ramp: 3s a step]"
+        ),
     ] = None,
     count: Annotated[str | None, typer.Option(metavar="N", help="Send so many messages instead: 5M.")] = None,
     size: Annotated[
         str, typer.Option(metavar="SIZE", help="Bytes of text: 32B, 8KiB, or 64..1024 (uniform); at least 32.")
     ] = "32B",
-    types: Annotated[
-        str, typer.Option(metavar="TYPES", help="Message types, weighted: 1 or 1:70,2:20,3:10.")
-    ] = "1",
+    types: Annotated[str, typer.Option(metavar="TYPES", help="Message types, weighted: 1 or 1:70,2:20,3:10.")] = "1",
     select: Annotated[
         str, typer.Option(metavar="HOW", help="How consumers select: any, exact (types dealt out), at-most.")
     ] = "any",
@@ -92,7 +90,9 @@ def load(  # noqa: PLR0913  the options are the command
     ] = None,
     label: Annotated[str, typer.Option(metavar="TEXT", help="A name for this run, kept in the result.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the validated plan and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No display and no report: files and exit status.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No display and no report: files and exit status.")
+    ] = False,
 ) -> None:
     """Load a queue and tell, honestly, what happened.
 
@@ -106,7 +106,8 @@ def load(  # noqa: PLR0913  the options are the command
     given = dict(locals())
     plan = make_plan(given)
     thresholds = [parse_threshold(text) for text in fail_if or ()]
-    destinations = {name: Destination.parse(text) for name, text in (("json", json_file), ("csv", csv_file)) if text}
+    files = {"json": json_file, "csv": csv_file}
+    destinations = {name: Destination.parse(text) for name, text in files.items() if text is not None}
     _check(destinations)
     if dry_run:
         typer.echo(json.dumps(plan.to_json(), indent=2))
@@ -120,16 +121,18 @@ def make_plan(given: dict[str, Any]) -> LoadPlan:
     from harness.measure import quantities as q  # noqa: PLC0415
 
     if given["closed"]:
-        spec = _read("--rate", q.parse_rate_spec, given["rate"] or "max")
+        spec = read("--rate", q.parse_rate_spec, "max" if given["rate"] is None else given["rate"])
     else:
-        spec = _read("--rate", q.parse_rate_spec, given["rate"] or "500k")
+        spec = read("--rate", q.parse_rate_spec, "500k" if given["rate"] is None else given["rate"])
     if given["count"] is not None and given["duration"] is not None:
         raise PlanError("--duration and --count contradict each other", hint="give one of them")
-    shares = _read("--types", q.parse_types, given["types"])
+    shares = read("--types", q.parse_types, given["types"])
     duration_s = None
     if given["count"] is None:
         default = "3s" if isinstance(spec, q.Ramp) else "10s"
-        duration_s = _read("--duration", lambda text: q.parse_duration_s(text, positive=True), given["duration"] or default)
+        duration_s = read(
+            "--duration", lambda text: q.parse_duration_s(text, positive=True), given["duration"] or default
+        )
     queues = given["queues"]
     producers = given["producers"] if given["producers"] is not None else max(1, queues)
     consumers = given["consumers"]
@@ -140,22 +143,22 @@ def make_plan(given: dict[str, Any]) -> LoadPlan:
         closed=given["closed"],
         outstanding=given["outstanding"],
         duration_s=duration_s,
-        count=None if given["count"] is None else _read("--count", q.parse_count, given["count"]),
-        size=_read("--size", q.parse_size_range, given["size"]),
+        count=None if given["count"] is None else read("--count", q.parse_count, given["count"]),
+        size=read("--size", q.parse_size_range, given["size"]),
         types=shares,
         select=given["select"],
         producers=producers,
         consumers=consumers,
         queues=queues,
-        queue_bytes=None if given["queue_bytes"] is None else _read("--queue-bytes", q.parse_size, given["queue_bytes"]),
+        queue_bytes=None if given["queue_bytes"] is None else read("--queue-bytes", q.parse_size, given["queue_bytes"]),
         engine=given["engine"],
-        warmup_s=_read("--warmup", q.parse_duration_s, given["warmup"]),
-        drain_s=_read("--drain", q.parse_duration_s, given["drain"]),
+        warmup_s=read("--warmup", q.parse_duration_s, given["warmup"]),
+        drain_s=read("--drain", q.parse_duration_s, given["drain"]),
         repeat=given["repeat"],
         pin=given["pin"],
         when_full=given["when_full"],
         visible=given["visible"],
-        key=None if given["key"] is None else _read("--key", q.parse_key, given["key"]),
+        key=None if given["key"] is None else read("--key", q.parse_key, given["key"]),
         force=given["force"],
         seed=given["seed"],
         label=given["label"],
@@ -168,13 +171,6 @@ def default_consumers(cpus: int, queues: int, types: int, select: str) -> int:
         return queues * types
     few = 3
     return max(queues, 1 if cpus <= few else 2)
-
-
-def _read(option: str, parse: Callable[[str], T], text: str) -> T:
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def _check(destinations: dict[str, Destination]) -> None:
@@ -200,7 +196,9 @@ def _run(
     with Interrupts() as interrupts:
         with _display(console, quiet=quiet) as display:
             _be_polite(plan)
-            result = run_load(plan, display, interrupted=interrupts, argv=["harness", *sys.argv[1:]], thresholds=thresholds)
+            result = run_load(
+                plan, display, interrupted=interrupts, argv=["harness", *sys.argv[1:]], thresholds=thresholds
+            )
         if not quiet:
             _report(result, console)
         saved = _save(result, destinations)
@@ -229,7 +227,7 @@ def _report(result: dict[str, Any], console: Console) -> None:
         if console.is_terminal:
             console.print(report(result))
         else:
-            print("\n".join(report_lines(result)), file=console.file, flush=True)  # noqa: T201  the report
+            print("\n".join(report_lines(result)), file=console.file, flush=True)
     except (OSError, ValueError):
         return  # nobody is there to read it; the files and the exit status still tell
 

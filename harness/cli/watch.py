@@ -62,7 +62,7 @@ class Lines(Silent):
         if self._gone:
             return
         try:
-            print(line, file=self._stream, flush=True)  # noqa: T201  the display
+            print(line, file=self._stream, flush=True)
         except (OSError, ValueError):
             self._gone = True
 
@@ -114,4 +114,3 @@ def title(plan: LoadPlan, engine: str, number: int, of: int) -> str:
     """Which run of how many, and what it does."""
     which = f"run {number} of {of}: " if of > 1 else ""
     return f"{which}{words.asked(plan.to_json())}, {engine} engine"
-

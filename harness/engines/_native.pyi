@@ -1,5 +1,3 @@
-"""Types of the Cython module `_native.pyx`."""
-
 from harness.engines.layout import Board
 from harness.engines.protocol import ConsumerTask, ProducerTask
 
@@ -14,6 +12,7 @@ class Receiver:
     error_number: int
     stream: int
     number: int
+    time_is_up: bool
     def __init__(self, task: ConsumerTask, queue_id: int, board: Board) -> None: ...
     def run(self, until_ns: int) -> int: ...
 

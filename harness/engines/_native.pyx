@@ -132,7 +132,7 @@ cdef class Sender:
     cdef uint64_t *message             # the type (a long), then the text
     cdef uint64_t tag
     cdef long types[1024]
-    cdef int type_count, queue_id, paced, closed, refuse, spin, first_stream
+    cdef int type_count, queue_id, paced, closed, refuse, spin, ringed, first_stream
     cdef int64_t position, outstanding, returned
     cdef double period
     cdef int64_t producer, producers
@@ -171,6 +171,7 @@ cdef class Sender:
         self.closed = task.loop is Loop.CLOSED
         self.outstanding = task.outstanding
         self.refuse = task.refuse
+        self.ringed = shape.ringed
         self.spin = task.spin
         self.position = task.first_k
         self.period = task.period_ns
@@ -192,17 +193,20 @@ cdef class Sender:
         return reason
 
     cdef int64_t unreceived(self) noexcept nogil:
-        """Messages of this producer that no consumer has taken yet."""
+        """Messages of this producer that no consumer has taken yet: `Board.unreceived`."""
         cdef int64_t count = 0
         cdef Py_ssize_t consumer, stream
-        # A consumer's streams: expected numbers, then received counts, each padded to whole cache lines.
         cdef Py_ssize_t padded = self.padded_streams()
+        cdef uint64_t *expected
         for stream in range(self.type_count):
             count += <int64_t>self.next_number[stream]
             for consumer in range(self.consumer_count):
-                count -= <int64_t>self.consumers[
-                    consumer * self.consumer_words + WORDS_HEAD + padded + self.first_stream + stream
-                ]
+                # A consumer's words, then per stream: expected numbers, received counts, missed numbers.
+                expected = self.consumers + consumer * self.consumer_words + WORDS_HEAD + self.first_stream + stream
+                if self.ringed:
+                    count -= <int64_t>expected[padded]
+                else:
+                    count -= <int64_t>(expected[0] - expected[2 * padded])
         return count
 
     cdef Py_ssize_t padded_streams(self) noexcept nogil:
@@ -272,7 +276,7 @@ cdef class Sender:
                 if sent < 0:
                     return self.failure()
             after = clock_ns()
-            if self.position >= 0:
+            if self.paced and self.position >= 0:
                 self.pacing[bucket(now - (due if due > self.returned else self.returned))] += 1
             self.next_number[kind] += 1
             self.position += 1
@@ -289,7 +293,10 @@ cdef class Sender:
 
 
 cdef class Receiver:
-    """A consumer's loop; see `protocol.Receiver`. `stream` and `number` tell of the last ANOMALY."""
+    """A consumer's loop; see `protocol.Receiver`.
+
+    `stream` and `number` tell of the last ANOMALY, and `time_is_up` whether that message ends the slice.
+    """
 
     cdef uint8_t[::1] memory
     cdef uint64_t *control
@@ -308,6 +315,7 @@ cdef class Receiver:
     cdef uint64_t stream_count
     cdef readonly int error_number
     cdef readonly uint64_t stream, number
+    cdef readonly bint time_is_up
 
     def __cinit__(self):
         self.message = NULL
@@ -364,7 +372,7 @@ cdef class Receiver:
             now = clock_ns()
             if size < 0:
                 if errno == EINTR:
-                    if self.control[C_STOP] == 0:
+                    if self.control[C_STOP] < 2:  # 1 stops the producers only
                         continue
                     return INTERRUPTED
                 if errno == EIDRM or errno == EINVAL:
@@ -387,9 +395,6 @@ cdef class Receiver:
                     return TIME
                 continue
 
-            if t0 == 0:  # the receivers are up before the times are set
-                t0 = <int64_t>self.control[C_T0]
-            self.received[stream] += 1
             start = <int64_t>self.message[4]
             if <int64_t>self.message[3] >= t0:
                 if self.paced:
@@ -399,6 +404,7 @@ cdef class Receiver:
 
             number = self.message[2]
             if self.ringed:
+                self.received[stream] += 1
                 cell = self.rings + (stream << RING_BITS) + (number & ((1 << RING_BITS) - 1))
                 generation = <uint8_t>((number >> RING_BITS) + 1)
                 in_order = cell[0] == <uint8_t>(generation - 1) and number >= self.expected[stream]
@@ -409,6 +415,7 @@ cdef class Receiver:
             if not in_order:
                 self.stream = stream
                 self.number = number
+                self.time_is_up = now >= until
                 return ANOMALY
             self.expected[stream] = number + 1
             if now >= until:

@@ -15,7 +15,7 @@ NAMES = ("auto", "native", "python")
 
 BUILD_HINT = (
     "install a C compiler and the Python headers (Debian: apt install gcc python3-dev), "
-    "then `make clean && make`; or take --engine python"
+    "then make clean && make; or take --engine python"
 )
 
 
@@ -23,8 +23,10 @@ def native_problem() -> str | None:
     """Why the native engine cannot be used, or None when it can."""
     try:
         import_module("harness.engines._native")
-    except ImportError as error:
-        return "it was not built" if "_native" in str(error) else str(error)
+    except ModuleNotFoundError:
+        return "it was not built"
+    except ImportError as error:  # built, but for another Python or another version of this package
+        return str(error)
     return None
 
 

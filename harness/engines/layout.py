@@ -15,8 +15,8 @@ The board is one block of shared memory (a memfd), an array of 64-bit words and,
     control    when to start, when to stop
     queues     what the kernel says of each queue, sampled by the leader
     producers  per producer: its words, the next number of each type, its pacing-error histogram
-    consumers  per consumer: its words; per stream the expected number, how many came, how many are missed;
-               a latency histogram for each type, and one of the service time
+    consumers  per consumer: its words; per stream the expected number, how many are missed and, where several
+               consumers read one stream, how many came; a latency histogram for each type, one of the service time
     rings      per stream 2**20 one-byte generations, where several consumers read one stream
 
 Each word has one writer, which stores it whole: `struct.pack_into` would zero it first, and a reader would see
@@ -31,6 +31,7 @@ import os
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Self
 
 from harness.measure.histogram import BUCKETS, Histogram
 from harness.measure.ledger import RING_SIZE, sweep
@@ -87,7 +88,7 @@ class ProducerWord(IntEnum):
 class ConsumerWord(IntEnum):
     """Words per consumer."""
 
-    STATE = 0
+    STATE = 0  # the same place as a producer's
     RECEIVED_BEFORE = 1
     """Messages received before t0."""
     RECEIVED_BY_END = 2
@@ -186,8 +187,8 @@ class Board:
         self._bytes = memoryview(self._map)
         self._words = self._bytes[: shape.rings_at].cast("Q")
         self._views: list[memoryview] = []
-        self.control = self._slice(0, len(Control))
-        self.queues = [self._slice(shape.queues_at + i * LINE, len(QueueWord)) for i in range(shape.queues)]
+        self.control = self.part(0, len(Control))
+        self.queues = [self.part(shape.queues_at + i * LINE, len(QueueWord)) for i in range(shape.queues)]
         self.producers = [
             ProducerPart(self, shape.producers_at + i * shape.producer_words) for i in range(shape.producers)
         ]
@@ -201,7 +202,8 @@ class Board:
         """The whole block, for the native engine, which finds its way by the shape's offsets."""
         return self._bytes
 
-    def _slice(self, start: int, length: int) -> memoryview:
+    def part(self, start: int, length: int) -> memoryview:
+        """`length` words from word `start` on; released when the board is closed."""
         view = self._words[start : start + length]
         self._views.append(view)
         return view
@@ -212,7 +214,7 @@ class Board:
         self._views.append(view)
         return view
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -243,8 +245,14 @@ class Board:
         return sum(consumer.total for consumer in self.consumers)
 
     def received_of(self, stream: int) -> int:
-        """Messages of one stream received so far."""
-        return sum(consumer.received[stream] for consumer in self.consumers)
+        """Messages of one stream received so far; a duplicate does not count again where one consumer reads it."""
+        return sum(consumer.received_of(stream) for consumer in self.consumers)
+
+    def unreceived(self, producer: int) -> int:
+        """Messages of one producer that no consumer has received yet."""
+        first = self.shape.stream(producer, 0)
+        received = sum(self.received_of(stream) for stream in range(first, first + self.shape.types))
+        return self.producers[producer].sent - received
 
     def latency(self, type_index: int | None = None) -> Histogram:
         """Latency in ns over all consumers, of one type or of all."""
@@ -293,9 +301,9 @@ class ProducerPart:
 
     def __init__(self, board: Board, start: int) -> None:
         types = board.shape.types
-        self.words = board._slice(start, len(ProducerWord))
-        self.next_number = board._slice(start + 2 * LINE, types)
-        self.pacing = board._slice(start + 2 * LINE + _lines(types), BUCKETS)
+        self.words = board.part(start, len(ProducerWord))
+        self.next_number = board.part(start + 2 * LINE, types)
+        self.pacing = board.part(start + 2 * LINE + _lines(types), BUCKETS)
 
     @property
     def sent(self) -> int:
@@ -308,19 +316,26 @@ class ConsumerPart:
 
     def __init__(self, board: Board, start: int) -> None:
         streams = board.shape.streams
-        self.words = board._slice(start, len(ConsumerWord))
+        self._ringed = board.shape.ringed
+        self.words = board.part(start, len(ConsumerWord))
         at = start + 2 * LINE
-        self.expected = board._slice(at, streams)
-        self.received = board._slice(at + _lines(streams), streams)
-        self.missed = board._slice(at + 2 * _lines(streams), streams)
+        self.expected = board.part(at, streams)
+        self.received = board.part(at + _lines(streams), streams)
+        self.missed = board.part(at + 2 * _lines(streams), streams)
         at += 3 * _lines(streams)
-        self.latency = [board._slice(at + i * BUCKETS, BUCKETS) for i in range(board.shape.types)]
-        self.service = board._slice(at + board.shape.types * BUCKETS, BUCKETS)
+        self.latency = [board.part(at + i * BUCKETS, BUCKETS) for i in range(board.shape.types)]
+        self.service = board.part(at + board.shape.types * BUCKETS, BUCKETS)
+
+    def received_of(self, stream: int) -> int:
+        """Messages of one stream that this consumer received."""
+        return self.received[stream] if self._ringed else self.expected[stream] - self.missed[stream]
 
     @property
     def total(self) -> int:
         """Messages received so far, warm-up and duplicates included."""
-        return sum(self.received)
+        if self._ringed:
+            return sum(self.received)
+        return sum(self.expected) - sum(self.missed) + self.duplicated
 
     @property
     def duplicated(self) -> int:

@@ -53,6 +53,8 @@ class NativeReceiver:
         """See `protocol.Receiver`; odd numbers are settled here and the loop goes on."""
         while (reason := self._loop.run(until_ns)) == Reason.ANOMALY:
             self._check.see(self._loop.stream, self._loop.number)
+            if self._loop.time_is_up:
+                return Reason.TIME
         return Reason(reason)
 
 

@@ -95,7 +95,10 @@ class ConsumerTask:
 class Sender(Protocol):
     """A producer's loop."""
 
-    errno: int
+    @property
+    def errno(self) -> int:
+        """The errno behind Reason.FAILED."""
+        ...
 
     def run(self, until_ns: int, limit_k: int) -> Reason:
         """Send until the clock passes `until_ns` or the message index reaches `limit_k`."""
@@ -110,7 +113,10 @@ class Sender(Protocol):
 class Receiver(Protocol):
     """A consumer's loop."""
 
-    errno: int
+    @property
+    def errno(self) -> int:
+        """The errno behind Reason.FAILED."""
+        ...
 
     def run(self, until_ns: int) -> Reason:
         """Receive until a message arrives at or after `until_ns`; that message is counted and recorded."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 import time
-from array import array
 from errno import E2BIG, EINVAL
 from typing import TYPE_CHECKING
 
@@ -27,9 +26,18 @@ if TYPE_CHECKING:
 SPIN_NS = 60_000
 """Below this a sleep wakes too late, so the rest of a wait is spent in a loop."""
 
-NEAR = 1 << 16
-NEAR_BUCKETS = array("H", map(bucket_of, range(NEAR)))
-"""The buckets of the values below 66 us: looking one up costs a third of working it out."""
+MASK = TABLE_SIZE - 1
+# A histogram's bucket by looking it up, which costs a third of working it out. A bucket depends on a value's eight
+# highest bits alone, so for values of 17 to 25 bits nine low bits can go, and for those of 26 to 34 bits (17 s) 18.
+NEAR, FAR, BEYOND = 1 << 16, 1 << 25, 1 << 34
+NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS = (
+    [bucket_of(high << low_bits) for high in range(NEAR)] for low_bits in (0, 9, 18)
+)
+
+
+def bucket_of_large(value: int) -> int:
+    """The bucket of a value of 2**25 ns or more."""
+    return BEYOND_BUCKETS[value >> 18] if value < BEYOND else bucket_of(value)
 
 
 class PythonSender:
@@ -43,7 +51,6 @@ class PythonSender:
         self._words = part.words
         self._next_number = part.next_number
         self._pacing = part.pacing
-        self._received = [consumer.received for consumer in board.consumers]
         self._returned = 0
         self.errno = 0
         self.k = task.first_k
@@ -56,31 +63,34 @@ class PythonSender:
 
     def run(self, until_ns: int, limit_k: int) -> Reason:
         """See `protocol.Sender`."""
-        task = self._task
+        task, table, near = self._task, self._table, NEAR_BUCKETS
         send, pack, clock = self._send, HEADER.pack, time.monotonic_ns
-        next_number, pacing, table, near = self._next_number, self._pacing, self._table, NEAR_BUCKETS
-        t0 = self._board.control[Control.T0_NS]
+        counted, pacing = self._next_number, self._pacing
+        next_number = list(
+            counted
+        )  # read from a list, written to both: a look into shared memory costs four times as much
+        t0, period_ns = self._board.control[Control.T0_NS], task.period_ns
         paced, closed = task.loop is Loop.OPEN, task.loop is Loop.CLOSED
-        step, offset, period_ns = task.producers, task.producer, task.period_ns
-        block = not task.refuse
+        step, offset = task.producers, task.producer
         k, returned = self.k, self._returned
-        now = clock()
+        due = now = clock()
         try:
             while k < limit_k:
                 if now >= until_ns:
                     return Reason.TIME
-                due = now
                 if paced:
                     due = t0 + int((k * step + offset) * period_ns)
                     if due > now:
-                        now = self._wait(due if due < until_ns else until_ns)
+                        now = self._wait(min(until_ns, due))
                         continue
-                elif closed and not self._wait_for_room(until_ns):
-                    return Reason.TIME
                 elif closed:
+                    if not self._wait_for_room(until_ns):
+                        return Reason.TIME
                     due = now = clock()
+                else:
+                    due = now
 
-                message_type, kind, tag, padding = table[(k + offset) & (TABLE_SIZE - 1)]
+                message_type, kind, tag, padding = table[(k + offset) & MASK]
                 number = next_number[kind]
                 text = pack(tag, number, due, now)
                 if padding:
@@ -88,23 +98,19 @@ class PythonSender:
                 try:
                     send(text, False, message_type)
                 except sysv_ipc.BusyError:
-                    if block:
-                        self._send_asleep(text, message_type)
-                    else:
+                    if task.refuse:
                         self._words[ProducerWord.REFUSED] += 1
                         k += 1
                         now = returned = clock()
                         continue
-                after = clock()
-                if k >= 0:
-                    error = now - (due if due > returned else returned)
+                    self._send_asleep(text, message_type)
+                next_number[kind] = counted[kind] = number + 1
+                if paced and k >= 0:
+                    error = now - (max(returned, due))
                     pacing[near[error] if 0 <= error < NEAR else bucket_of(error)] += 1
-                next_number[kind] = number + 1
                 k += 1
-                now = returned = after
-        except sysv_ipc.Error as error:
-            return self._reason(error)
-        except OSError as error:
+                now = returned = clock()
+        except (sysv_ipc.Error, OSError) as error:
             return self._reason(error)
         finally:
             self.k, self._returned = k, returned
@@ -121,12 +127,7 @@ class PythonSender:
 
     def _wait_for_room(self, until_ns: int) -> bool:
         """Closed loop: wait until fewer than `outstanding` messages are unreceived; False when time is up first."""
-        first = self._board.shape.stream(self._task.producer, 0)
-        streams = slice(first, first + self._board.shape.types)
-        while (
-            sum(self._next_number) - sum(sum(received[streams]) for received in self._received)
-            >= self._task.outstanding
-        ):
+        while self._board.unreceived(self._task.producer) >= self._task.outstanding:
             if time.monotonic_ns() >= until_ns:
                 return False
             if not self._task.spin:
@@ -168,23 +169,26 @@ class PythonReceiver:
         self._board = board
         self._part = board.consumers[task.consumer]
         self._check = sequence_check(board, task.consumer)
+        self._only_headers = task.max_bytes <= HEADER_BYTES
         self.errno = 0
-        # Every header this run may send: its first word and the message type say which stream it belongs to.
+        types = len(task.types)
+        # What the header's first word says: the stream, the type it must have come with, and where its latency goes.
         self._streams = {
-            (task.run_id << 32 | stream, task.types[stream % len(task.types)]): stream
+            task.run_id << 32 | stream: (stream, task.types[stream % types], self._part.latency[stream % types])
             for stream in range(board.shape.streams)
         }
 
     def run(self, until_ns: int) -> Reason:
         """See `protocol.Receiver`."""
-        board, part, task = self._board, self._part, self._task
-        receive, unpack, clock = self._receive, HEADER.unpack_from, time.monotonic_ns
-        streams, types, near = self._streams, len(task.types), NEAR_BUCKETS
-        expected, received = part.expected, part.received
-        latencies, service, rings = part.latency, part.service, board.rings
-        paced, msgtyp = task.paced, task.msgtyp
-        latency_histogram = latencies[0]
-        t0 = board.control[Control.T0_NS]
+        part, streams, near, far = self._part, self._streams, NEAR_BUCKETS, FAR_BUCKETS
+        receive, clock, paced, msgtyp = self._receive, time.monotonic_ns, self._task.paced, self._task.msgtyp
+        unpack = HEADER.unpack if self._only_headers else HEADER.unpack_from
+        t0 = self._board.control[Control.T0_NS]
+        counted, service = part.expected, part.service
+        # Read from a list, written to both: a look into shared memory costs four times as much. Where consumers
+        # share their streams no number is the expected one, and each goes by way of the rings.
+        ringed = self._board.shape.ringed
+        expected = [-1] * len(counted) if ringed else list(counted)
         last = part.words[ConsumerWord.LAST_RECEIVE_NS]
         try:
             while True:
@@ -192,40 +196,41 @@ class PythonReceiver:
                 now = clock()
                 try:
                     tag, number, intended, started = unpack(text)
-                    stream = streams[tag, message_type]
+                    stream, its_type, latency = streams[tag]
                 except (KeyError, struct.error):
+                    its_type = 0
+                if message_type != its_type:
                     part.words[ConsumerWord.FOREIGN] += 1
                     if now >= until_ns:
                         return Reason.TIME
                     continue
 
-                received[stream] += 1
-                t0 = t0 or board.control[Control.T0_NS]  # receivers are up before the times are set
-                if intended >= t0:
-                    if paced:
-                        if types > 1:
-                            latency_histogram = latencies[stream % types]
-                        value = now - intended
-                        latency_histogram[near[value] if value < NEAR else bucket_of(value)] += 1
-                    value = now - started
-                    service[near[value] if value < NEAR else bucket_of(value)] += 1
-                    last = now
-
-                if rings:
-                    ring, cell, generation = rings[stream], number & RING_MASK, ((number >> RING_BITS) + 1) & 255
-                    if ring[cell] == (generation - 1) & 255 and number >= expected[stream]:
-                        ring[cell] = generation
-                        expected[stream] = number + 1
-                    else:
-                        self._check.see(stream, number)
-                elif number == expected[stream]:
-                    expected[stream] = number + 1
+                if number == expected[stream]:
+                    expected[stream] = counted[stream] = number + 1
+                elif ringed:
+                    self._see_in_ring(stream, number)
                 else:
                     self._check.see(stream, number)
+                    expected[stream] = counted[stream]
+                if intended >= t0:
+                    if paced:
+                        value = now - intended
+                        if value < NEAR:
+                            latency[near[value]] += 1
+                        else:
+                            latency[far[value >> 9] if value < FAR else bucket_of_large(value)] += 1
+                    value = now - started
+                    if value < NEAR:
+                        service[near[value]] += 1
+                    else:
+                        service[far[value >> 9] if value < FAR else bucket_of_large(value)] += 1
+                    last = now
                 if now >= until_ns:
                     return Reason.TIME
         except sysv_ipc.Error as error:
             if is_interruption(error):
+                if not self._board.control[Control.STOP]:
+                    return self.run(until_ns)
                 return Reason.INTERRUPTED
             return Reason.QUEUE_REMOVED if isinstance(error, sysv_ipc.ExistentialError) else Reason.FAILED
         except OSError as error:
@@ -233,6 +238,17 @@ class PythonReceiver:
             return Reason.POISONED if error.errno == E2BIG else Reason.FAILED
         finally:
             part.words[ConsumerWord.LAST_RECEIVE_NS] = last
+
+    def _see_in_ring(self, stream: int, number: int) -> None:
+        """A stream that several consumers share: the usual case here, the others in the check."""
+        part, ring = self._part, self._board.rings[stream]
+        part.received[stream] += 1
+        generation = ((number >> RING_BITS) + 1) & 255
+        if ring[number & RING_MASK] == (generation - 1) & 255 and number >= part.expected[stream]:
+            ring[number & RING_MASK] = generation
+            part.expected[stream] = number + 1
+        else:
+            self._check.see(stream, number)
 
 
 def is_interruption(error: Exception) -> bool:

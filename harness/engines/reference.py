@@ -61,7 +61,6 @@ class BatchReceiver:
         part = self._part
         while True:
             count = self._receive_batch(BATCH)
-            part.received[0] += count
             part.expected[0] += count
             if count:
                 part.words[ConsumerWord.LAST_RECEIVE_NS] = time.monotonic_ns()

@@ -6,7 +6,8 @@
         crew.finish()                   the orderly end: the queue's rest is counted, the workers return
     leaving the block                   whatever is left is killed and removed
 
-The caller never changes its namespace, and everything that touches a queue happens in the leader (see there).
+The caller never changes its namespace, and everything that touches a queue happens in the leader (see there), but for
+one thing: what a killed leader leaves in the host's namespace is removed from here.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.engines.layout import Board, Control, State, new_memory
+from harness.engines.layout import Board, Control, ProducerWord, State, new_memory
 from harness.experiments.leader import Order
 from harness.experiments.plan import CATCH_UP_NS, new_run_id
-from harness.sysv import errors
+from harness.sysv import Queue, errors
 from harness.sysv.errors import HarnessError, RunError, WorkerKilledError
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 
 START_LIMIT_S = 20.0
 FINISH_LIMIT_S = 5.0
-LEAD_NS = 100_000_000
-"""From "go" to the first due message: longer than a worker's slice, so that each has seen the times by then."""
+LEAD_NS = 20_000_000
+"""From "go" to the first due message: time for every worker to see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Crew:
         self.left_in_queue: int | None = None
         self._buffer = b""
         self._warnings: list[str] = []
+        self._hosts_queues: list[dict[str, int]] = []
 
     def __enter__(self) -> Self:
         memory = new_memory(self._plan.shape)
@@ -119,6 +122,16 @@ class Crew:
         self._leader.stdout.close()
         os.close(self._stderr)
         self.board.close()
+        if self._leader.returncode != 0:
+            self._remove_left_queues()
+
+    def _remove_left_queues(self) -> None:
+        """A private namespace goes with its last process; in the host's, what a killed leader made is still there."""
+        for left in self._hosts_queues:
+            with suppress(HarnessError):
+                queue = Queue.open(left["key"])
+                if queue.id == left["id"]:
+                    queue.remove()
 
     def _give_order(self, memory: int) -> None:
         cpus = tuple(sorted(os.sched_getaffinity(0)))
@@ -145,6 +158,8 @@ class Crew:
                 if event["event"] == "error":
                     raise _error_of(event)
                 if event["event"] == "started":
+                    if event["namespace"] == "host" and self._plan.key is None:
+                        self._hosts_queues = event["queues"]
                     return Started(
                         leader=event["leader"],
                         namespace=event["namespace"],
@@ -186,8 +201,8 @@ class Crew:
     def wait_ready(self) -> None:
         """Wait until every worker stands at the start; raises RunError when one does not come."""
         deadline = time.monotonic() + START_LIMIT_S
-        parts = [*self.board.producers, *self.board.consumers]
-        while any(part.words[0] == State.STARTING for part in parts):
+        states = [part.words for part in self.board.producers] + [part.words for part in self.board.consumers]
+        while any(words[ProducerWord.STATE] == State.STARTING for words in states):
             self.poll(0.002)
             if any(not ending.as_planned for ending in self.endings):
                 return  # whoever follows the run sees it at once

@@ -12,6 +12,8 @@ from harness.measure.ledger import Ledger, settle
 from harness.measure.statistics import theil_sen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from harness.engines.layout import Board
 
 TOLERATED_SHARE = 0.001
@@ -153,19 +155,23 @@ def _achieved_rate(run: Run, board: Board) -> float | None:
 
 def _per_message(run: Run) -> dict[str, float | None]:
     """CPU time and context switches of all workers for each message, between the first and the last reading."""
-    nothing = {"cpu_ns": None, "switches": None}
     usages = list(run.used().values())
-    if len(run.readings) < 2 or not usages:  # noqa: PLR2004  a difference needs two
-        return {**nothing}
-    first, last = run.readings[0], run.readings[-1]
-    messages = last.received - first.received if run.plan.consumers else last.sent - first.sent
-    known = [usage for usage in usages if usage]
-    if messages <= 0 or len(known) < len(usages):
-        return {**nothing}
+    messages = 0
+    if run.readings:
+        first, last = run.readings[0], run.readings[-1]
+        messages = last.received - first.received if run.plan.consumers else last.sent - first.sent
+    cpu_ns = _sum(usage.run_ns if usage else None for usage in usages)
+    switches = _sum(usage.switches if usage else None for usage in usages)
     return {
-        "cpu_ns": sum(usage.run_ns for usage in known) / messages,
-        "switches": sum(usage.voluntary + usage.involuntary for usage in known) / messages,
+        "cpu_ns": None if cpu_ns is None or messages <= 0 else cpu_ns / messages,
+        "switches": None if switches is None or messages <= 0 else switches / messages,
     }
+
+
+def _sum(values: Iterable[int | None]) -> int | None:
+    """The sum, or None when one is not known."""
+    known = list(values)
+    return None if None in known else sum(value for value in known if value is not None)
 
 
 def backlog_growth(run: Run) -> float | None:
@@ -234,9 +240,9 @@ def _by_worker(run: Run, board: Board) -> list[dict[str, Any]]:
                 "messages": part.sent if part else board.consumers[worker.index].total,
                 "refused": part.words[ProducerWord.REFUSED] if part else None,
                 "blocked_s": part.words[ProducerWord.BLOCKED_NS] / NS if part else None,
-                "cpu_share": usage.run_ns / elapsed_ns if usage and elapsed_ns else None,
-                "wait_share": usage.wait_ns / elapsed_ns if usage and elapsed_ns else None,
-                "switches": usage.voluntary + usage.involuntary if usage else None,
+                "cpu_share": usage.cpu_share(elapsed_ns) if usage else None,
+                "wait_share": usage.wait_share(elapsed_ns) if usage else None,
+                "switches": usage.switches if usage else None,
                 "ended": _ended(ending.signal, ending.state) if ending else None,
             }
         )
@@ -251,9 +257,7 @@ def _doubts(run: Run, figures: dict[str, Any]) -> list[str]:
     """What a reader should know before believing the figures."""
     doubts = []
     if figures["latency_is_lower_bound"] and run.plan.consumers:
-        doubts.append(
-            f"{figures['unsent']:,} due messages were never sent: the latency percentiles are lower bounds"
-        )
+        doubts.append(f"{figures['unsent']:,} due messages were never sent: the latency percentiles are lower bounds")
     if figures["balanced"] is False and run.cut is None:
         doubts.append("the ledger does not balance: the receivers' counts and the gaps in the numbers disagree")
     if figures["foreign"]:

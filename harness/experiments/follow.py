@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,7 +18,6 @@ from harness.experiments.crew import Crew, Ending, Started, WorkerInfo
 from harness.experiments.plan import CATCH_UP_NS, LoadPlan
 from harness.experiments.series import Sample, Series
 from harness.measure.disturbance import Disturbance
-from harness.measure.histogram import Histogram
 from harness.measure.jitter import Jitter, jitter_baseline
 from harness.measure.observe import (
     CpuTimes,
@@ -35,7 +33,10 @@ from harness.measure.throttling import Throttling, read_throttling
 from harness.sysv.errors import RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.engines.layout import Board
+    from harness.measure.histogram import Histogram
 
 NS = 1e9
 TICK_S = 0.05
@@ -135,7 +136,7 @@ class Run:
             wait = worst_wait_share(list(usages.values()), elapsed_ns)
             if first.cpu and last.cpu:
                 steal = steal_share(first.cpu, last.cpu)
-                run_ns = sum(usage.run_ns for usage in usages.values() if usage)
+                run_ns = sum(usage.run_ns or 0 for usage in usages.values() if usage)
                 others = busy_others_share(first.cpu, last.cpu, run_ns)
             if first.throttling and last.throttling:
                 throttled = (last.throttling - first.throttling).throttled_ns

@@ -10,12 +10,13 @@ It leads a session of its own, so that Ctrl-C and a closed terminal reach only t
 Nothing may be left behind, whoever dies:
 
     the coordinator     its end of the pipe closes; the leader kills the workers, removes its queues and exits
-    the leader          its workers get SIGKILL (PR_SET_PDEATHSIG); a private namespace goes with its last process
+    the leader          its workers get SIGKILL (PR_SET_PDEATHSIG); a private namespace goes with its last process,
+                        and the coordinator removes the queues of a `--visible` run
     a worker            the leader reports it and goes on; the coordinator decides
 
 The leader is therefore also the guardian of a `--visible` run: it alone creates the queues in the host's
-namespace, and removes them when the pipe closes. Killing the leader itself with SIGKILL is outside that promise;
-`harness doctor` lists what it leaves.
+namespace, and removes them when the pipe closes. Only if the coordinator and the leader are both killed with SIGKILL
+is a queue left there; `harness doctor` lists it.
 """
 
 from __future__ import annotations
@@ -38,13 +39,14 @@ from typing import TYPE_CHECKING, Any
 from harness.engines import choice
 from harness.engines.layout import Board, ConsumerWord, ProducerWord, QueueWord, State
 from harness.experiments import worker
-from harness.experiments.plan import LoadPlan
 from harness.sysv import Limits, Queue, enter_private
 from harness.sysv.errors import HarnessError, NamespaceError, PlanError, QueueExistsError, QueueRemovedError
 from harness.sysv.sleepers import sleepers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from harness.experiments.plan import LoadPlan
 
 KEYS = range(0x4D51_0000, 0x4D52_0000)
 """Keys of the queues that runs make: "MQ", then a number. Documented, so that `ipcs -q` shows whose they are."""
@@ -103,6 +105,7 @@ class Leader:
                     f"a message of {plan.size[1]} bytes never fits that queue of {queue_bytes} bytes",
                     hint="lower --size",
                 )
+        self._engine = choice.load(plan.engine)
         gc.collect()
         gc.freeze()  # the workers share these pages; a collection would write to them all
         gc.disable()
@@ -198,8 +201,7 @@ class Leader:
         if self._order.cpus:
             os.sched_setaffinity(0, {self._order.cpus[position % len(self._order.cpus)]})
         plan, board = self._plan, self._board
-        engine = choice.load(plan.engine)
-        queue = self._queues[plan.queue_of(index)]
+        engine, queue = self._engine, self._queues[plan.queue_of(index)]
         if role == "producer":
             sender = engine.sender(
                 plan.producer_task(index, run_id=self._order.run_id, spin=self._order.spin), queue, board

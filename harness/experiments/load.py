@@ -1,11 +1,10 @@
 """`harness load`: one workload, repeated, at one rate or a ramp of them; the result is the `harness.load/1` document.
 
-    plan.steps --each, plan.repeat times--> follow.execute --> figures_of --> summary over the repeats --> document
+plan.steps --each, plan.repeat times--> follow.execute --> figures_of --> summary over the repeats --> document
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from harness.results.environment import describe
 from harness.sysv import require
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from harness.engines.layout import Board
     from harness.experiments.plan import LoadPlan
     from harness.results import Threshold
@@ -122,9 +123,7 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for run in runs:
         merged.merge(Histogram.from_json({key: value for key, value in run["histogram"].items() if key != "of"}))
     whole["histogram"] = {**merged.to_json(), "of": typical["histogram"]["of"]}
-    whole["disturbance"] = max(
-        (run["disturbance"] for run in runs), key=lambda found: SEVERITY.index(found["verdict"])
-    )
+    whole["disturbance"] = max((run["disturbance"] for run in runs), key=lambda found: SEVERITY.index(found["verdict"]))
     whole["cut"] = next((run["cut"] for run in runs if run["cut"]), None)
     whole["latency_is_lower_bound"] = any(run["latency_is_lower_bound"] for run in runs)
     whole["warnings"] = list(dict.fromkeys(warning for run in runs for warning in run["warnings"]))
@@ -146,9 +145,10 @@ def _median(runs: Sequence[dict[str, Any]], figure: Callable[[dict[str, Any]], A
 
 
 def _headline(steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Of a ramp: the last step before the first that was not held; else the first."""
-    held = steps[0]
-    for step in steps:
+    """Of a ramp: the fastest step before the first that was not held, seen from the slowest; else the slowest."""
+    upwards = sorted(steps, key=lambda step: step["offered_rate"] or 0.0)
+    held = upwards[0]
+    for step in upwards:
         if step["sustained"] is False or not step["complete"]:
             break
         held = step
@@ -161,7 +161,9 @@ def advice(plan: LoadPlan, result: dict[str, Any]) -> str:
     if result["cut"]:
         return "Run it again: what stands here is only what was measured until then."
     if result["lost"] or result["duplicated"] or result["out_of_order"]:
-        return "Look at by_worker and the warnings: messages went wrong, which the kernel's queue does not do by itself."
+        return (
+            "Look at by_worker and the warnings: messages went wrong, which the kernel's queue does not do by itself."
+        )
     if disturbance["verdict"] == "disturbed":
         return str(disturbance["next_step"])
     if result["sustained"] is False:
@@ -174,7 +176,8 @@ def advice(plan: LoadPlan, result: dict[str, Any]) -> str:
         return "One run is one draw: add --repeat 5 to see the spread."
     if plan.fixed_rate is not None:
         faster = float(plan.fixed_rate) * 1.5
-        return f"It was held: try --rate {faster:.0f}, or --rate {float(plan.fixed_rate):.0f}..{2 * faster:.0f} for a ramp."
+        ramp = f"{float(plan.fixed_rate):.0f}..{2 * faster:.0f}"
+        return f"It was held: try --rate {faster:.0f}, or --rate {ramp} for a ramp."
     return "Compare with a paced run: --rate 500k gives latency its meaning."
 
 
@@ -187,4 +190,5 @@ def _slower(plan: LoadPlan, result: dict[str, Any]) -> str:
     held = f"{achieved * 0.9:.0f}"
     if not plan.pin and result["disturbance"]["verdict"] != "oversubscribed":
         return f"The rate was not held: try --pin, or --rate {held}."
-    return f"The rate was not held: try --rate {held}, or a ramp to see where it breaks: --rate {held}..{achieved * 1.1:.0f}."
+    ramp = f"{held}..{achieved * 1.1:.0f}"
+    return f"The rate was not held: try --rate {held}, or a ramp to see where it breaks: --rate {ramp}."

@@ -73,17 +73,16 @@ class LoadPlan:
         self._check_time()
         self._check_messages()
         self._check_workers()
+        self._check_streams()
         self._check_queue()
 
     def _check_time(self) -> None:
         if (self.duration_s is None) == (self.count is None):
             raise PlanError("a run needs either a duration or a count", hint="give one of --duration and --count")
-        if self.duration_s is not None and not 0 < self.duration_s:
+        if self.duration_s is not None and not self.duration_s > 0:
             raise PlanError(f"a run cannot last {self.duration_s:g} s", hint="write --duration 10s")
         if self.count is not None and self.count < self.producers:
-            raise PlanError(
-                f"{self.count} messages are too few for {self.producers} producers", hint="raise --count"
-            )
+            raise PlanError(f"{self.count} messages are too few for {self.producers} producers", hint="raise --count")
         if self.warmup_s < 0 or self.drain_s < 0:
             raise PlanError("--warmup and --drain cannot be negative", hint="write 0s for none")
         if not 1 <= self.repeat <= MOST_REPEATS:
@@ -149,14 +148,17 @@ class LoadPlan:
                 raise PlanError("a closed loop needs consumers of its own", hint="leave out --closed")
         elif self.consumers < self.queues:
             raise PlanError(
-                f"{self.consumers} consumers cannot read {self.queues} queues",
+                f"{self.consumers} consumer(s) cannot read {self.queues} queues",
                 hint=f"write --consumers {self.queues} or more",
             )
         if self.producers < self.queues:
             raise PlanError(
-                f"{self.producers} producers cannot fill {self.queues} queues",
+                f"{self.producers} producer(s) cannot fill {self.queues} queues",
                 hint=f"write --producers {self.queues} or more",
             )
+
+    def _check_streams(self) -> None:
+        """Every message has a taker, and the check for loss fits in memory."""
         if self.select == "exact" and 0 < self.consumers < (needed := len(self.types) * self.queues):
             untaken = self.types[self.consumers // self.queues].type
             raise PlanError(
@@ -178,9 +180,7 @@ class LoadPlan:
             if self.queues != 1:
                 raise PlanError("--key names one queue, --queues asks for more", hint="leave out one of them")
             if self.queue_bytes is not None:
-                raise PlanError(
-                    "the queue of --key keeps the limit it was made with", hint="leave out --queue-bytes"
-                )
+                raise PlanError("the queue of --key keeps the limit it was made with", hint="leave out --queue-bytes")
         elif self.force:
             raise PlanError("--force without --key means nothing", hint="leave out --force")
         if self.queue_bytes is not None and not 0 < self.queue_bytes <= LARGEST_QUEUE:
@@ -270,9 +270,7 @@ class LoadPlan:
     @property
     def announced_s(self) -> float:
         """How long the whole plan takes, in s, as far as it is known beforehand (0 for a count without a rate)."""
-        return sum(
-            (step.warmup_s + (step.window_ns or 0) / NS_PER_S) * step.repeat for step in self.steps
-        )
+        return sum((step.warmup_s + (step.window_ns or 0) / NS_PER_S) * step.repeat for step in self.steps)
 
     @property
     def shape(self) -> Shape:

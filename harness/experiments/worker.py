@@ -37,10 +37,8 @@ def produce(sender: Sender, board: Board, producer: int, *, loop: Loop, due: int
     """
     control, part = board.control, board.producers[producer]
     part.words[ProducerWord.STATE] = State.READY
-    while not control[Control.GO]:
-        if control[Control.STOP]:
-            return State.DONE
-        time.sleep(START_POLL_S)
+    if not _wait_for_go(board):
+        return State.DONE
     part.words[ProducerWord.STATE] = State.RUNNING
     t0, end, give_up = (control[word] for word in (Control.T0_NS, Control.END_NS, Control.GIVE_UP_NS))
 
@@ -76,11 +74,13 @@ def consume(receiver: Receiver, board: Board, consumer: int) -> State:
     control, words = board.control, board.consumers[consumer].words
     part = board.consumers[consumer]
     words[ConsumerWord.STATE] = State.READY
+    if not _wait_for_go(board):
+        return State.DONE
+    words[ConsumerWord.STATE] = State.RUNNING
     marks = ((Control.T0_NS, ConsumerWord.RECEIVED_BEFORE), (Control.END_NS, ConsumerWord.RECEIVED_BY_END))
     while True:
-        # Before the start the times are 0: slices of the usual length until they are set.
         marked = words[ConsumerWord.MARKED]
-        mark_ns = (control[marks[marked][0]] or FOREVER) if marked < len(marks) else FOREVER
+        mark_ns = control[marks[marked][0]] if marked < len(marks) else FOREVER
         before = part.total
         slice_end = min(mark_ns, time.monotonic_ns() + SLICE_NS)
         reason = receiver.run(slice_end)
@@ -90,6 +90,15 @@ def consume(receiver: Receiver, board: Board, consumer: int) -> State:
             # The slice's last message came at or after the mark.
             words[marks[marked][1]] = max(before, part.total - 1)
             words[ConsumerWord.MARKED] = marked + 1
+
+
+def _wait_for_go(board: Board) -> bool:
+    """Wait until the times are set; False when the run is over before it began."""
+    while not board.control[Control.GO]:
+        if board.control[Control.STOP]:
+            return False
+        time.sleep(START_POLL_S)
+    return True
 
 
 def _ended(reason: Reason, stop: int) -> State:

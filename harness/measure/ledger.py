@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSequence, Sequence
+    from collections.abc import Sequence
 
 RING_BITS = 20
 RING_SIZE = 1 << RING_BITS
@@ -42,6 +42,14 @@ class Tally(Protocol):
     undecided: int
 
 
+class Cells(Protocol):
+    """Numbers that can be read and stored by index, as a memoryview or a list offers them."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+
+
 class SequenceCheck(Protocol):
     """What both checks offer to an engine."""
 
@@ -58,8 +66,8 @@ class GapCheck:
 
     def __init__(
         self,
-        expected: MutableSequence[int],
-        missed: MutableSequence[int],
+        expected: Cells,
+        missed: Cells,
         tally: Tally,
         *,
         remembered_gaps: int = REMEMBERED_GAPS,
@@ -124,10 +132,10 @@ class RingCheck:
 
     def __init__(
         self,
-        expected: MutableSequence[int],
-        missed: MutableSequence[int],
+        expected: Cells,
+        missed: Cells,
         tally: Tally,
-        rings: Sequence[MutableSequence[int]],
+        rings: Sequence[Cells],
     ) -> None:
         self._expected = expected
         self._missed = missed

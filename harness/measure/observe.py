@@ -92,6 +92,15 @@ class Usage:
             involuntary=_minus(self.involuntary, earlier.involuntary),
         )
 
+    @property
+    def switches(self) -> int | None:
+        """Context switches of both kinds; None when not known."""
+        return None if self.voluntary is None or self.involuntary is None else self.voluntary + self.involuntary
+
+    def cpu_share(self, elapsed_ns: int) -> float | None:
+        """Share of `elapsed_ns` in which the process ran; None when not known."""
+        return None if self.run_ns is None or elapsed_ns <= 0 else self.run_ns / elapsed_ns
+
     def wait_share(self, elapsed_ns: int) -> float | None:
         """Share of `elapsed_ns` in which the process was runnable but waited for a CPU; None when not known."""
         return None if self.wait_ns is None or elapsed_ns <= 0 else self.wait_ns / elapsed_ns

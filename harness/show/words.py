@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.measure.quantities import format_duration_ns, format_rate, format_size
 
-NONE = "–"
+NONE = "-"
 PERCENTILES = ("p50", "p90", "p99", "p99_9", "p99_99", "max", "mean")
 HEADINGS = ("p50", "p90", "p99", "p99.9", "p99.99", "max", "mean")
 
@@ -32,7 +32,7 @@ def share(value: float | None) -> str:
 
 
 def plural(number: int, thing: str) -> str:
-    """"1 producer", "2 producers"."""
+    """A number and a thing: 1 producer, 2 producers."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
@@ -78,18 +78,21 @@ def verdict(result: dict[str, Any]) -> str:
 
 def ledger_lines(result: dict[str, Any]) -> list[str]:
     """The two sums that every message is in, and what must be 0."""
-    lines = [
-        f"attempted {count(result['attempted'])} = sent {count(result['sent'])} + refused {count(result['refused'])}"
-        f" + unknown {count(result['unknown'])}"
-    ]
+    attempted = " + ".join(f"{name} {count(result[name])}" for name in ("sent", "refused", "unknown"))
+    lines = [f"attempted {count(result['attempted'])} = {attempted}"]
     if result["received"] is None:
-        return [*lines, f"left in queue {count(result['left_in_queue'])}; the receivers are not ours, nothing is known of them"]
+        return [
+            *lines,
+            f"left in queue {count(result['left_in_queue'])}; the receivers are not ours, nothing is known of them",
+        ]
     undecided = f" + undecided {count(result['undecided'])}" if result["undecided"] else ""
     return [
         *lines,
-        f"sent {count(result['sent'])} = received once {count(result['received_once'])}{undecided}"
-        f" + left {count(result['left_in_queue'])} + lost {count(result['lost'])}"
-        f" + held by killed {count(result['held_by_killed'])}",
+        (
+            f"sent {count(result['sent'])} = received once {count(result['received_once'])}{undecided}"
+            f" + left {count(result['left_in_queue'])} + lost {count(result['lost'])}"
+            f" + held by killed {count(result['held_by_killed'])}"
+        ),
         f"duplicated {count(result['duplicated'])}, out of order {count(result['out_of_order'])}"
         + (f", foreign {count(result['foreign'])}" if result["foreign"] else ""),
     ]

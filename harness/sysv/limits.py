@@ -34,11 +34,12 @@ class Limits:
     def write(*, msgmax: int | None = None, msgmnb: int | None = None, msgmni: int | None = None) -> Limits:
         """Set those that are given and differ, and return the limits as they then stand.
 
-        Raises UsageError outside 1..2**31-1; MachineError where /proc/sys is read-only, this user may not, or the
-        kernel refuses the number (msgmni ends at 32768). Those written before a refusal stay written.
+        Raises UsageError outside 0..2**31-1, which the kernel takes; MachineError where /proc/sys is read-only, this
+        user may not, or the kernel refuses the number (msgmni ends at 32768). Those written before a refusal stay
+        written.
         """
         for name, value in {"msgmax": msgmax, "msgmnb": msgmnb, "msgmni": msgmni}.items():
-            if value is not None and check_size_bytes(value, what=name) != _read(name):
+            if value is not None and check_size_bytes(value, what=name, least=0) != _read(name):
                 _write(name, value)
         return Limits.read()
 

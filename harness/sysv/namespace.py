@@ -212,7 +212,7 @@ def _answer_probe() -> None:
         answer = NamespaceSupport(available=False, limits_can_be_raised=False, why=str(error), hint=error.hint)
     else:
         try:
-            Limits.write(msgmnb=entered.limits.msgmnb - 1)
+            Limits.write(msgmnb=1 if entered.limits.msgmnb != 1 else 2)  # any other number takes the same right
             answer = NamespaceSupport(available=True, limits_can_be_raised=True, kind=entered.kind)
         except HarnessError as error:
             answer = NamespaceSupport(

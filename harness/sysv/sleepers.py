@@ -7,7 +7,6 @@ for one's own processes, and by root for all; a process that cannot be read is n
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ class Sleeper:
 def sleepers(queue_id: int, proc: Path = Path("/proc")) -> list[Sleeper]:
     """The processes of this IPC namespace that sleep in msgsnd or msgrcv on the queue, as far as they can be read."""
     calls = CALLS.get(platform.machine(), {})
-    mine = os.readlink(proc / "self/ns/ipc")
+    mine = (proc / "self/ns/ipc").readlink()
     found = []
     for entry in proc.iterdir():
         if not entry.name.isdigit():
@@ -41,7 +40,7 @@ def sleepers(queue_id: int, proc: Path = Path("/proc")) -> list[Sleeper]:
             if len(words) < 2 or not words[0].isdigit():  # noqa: PLR2004  "running", or a number and arguments
                 continue
             call = calls.get(int(words[0]))
-            if call and int(words[1], 16) == queue_id and os.readlink(entry / "ns/ipc") == mine:
+            if call and int(words[1], 16) == queue_id and (entry / "ns/ipc").readlink() == mine:
                 found.append(Sleeper(int(entry.name), call))
         except OSError:
             continue  # it ended, or is not ours to read

@@ -103,13 +103,14 @@ def test_an_ordinary_user_gets_a_namespace(as_user: OrdinaryUser, repository: Pa
 
 
 @pytest.mark.private_ipc
-def test_the_new_namespace_has_the_limits_of_the_old() -> None:
+@pytest.mark.parametrize(("msgmax", "msgmnb", "msgmni"), [(9000, 30_000, 11), (0, 0, 0)])
+def test_the_new_namespace_has_the_limits_of_the_old(msgmax: int, msgmnb: int, msgmni: int) -> None:
     """Limits that differ from the kernel's defaults, also lower ones, are copied."""
-    Limits.write(msgmax=9000, msgmnb=30_000, msgmni=11)
+    Limits.write(msgmax=msgmax, msgmnb=msgmnb, msgmni=msgmni)
 
     entered = enter_private()
 
-    assert entered.limits == Limits(msgmax=9000, msgmnb=30_000, msgmni=11) == Limits.read()
+    assert entered.limits == Limits(msgmax=msgmax, msgmnb=msgmnb, msgmni=msgmni) == Limits.read()
 
 
 @pytest.mark.private_ipc

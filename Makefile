@@ -1,0 +1,55 @@
+# Each target makes .venv and installs what it needs by itself:
+#   make          install, and say which engines there are
+#   make load     the main job: harness load --rate 500k
+#   make test     all tests, in parallel
+#   make check    lint, format and types
+#   make ceiling  what the measuring itself costs (a minute and a half)
+#   make clean    remove .venv and what was built
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SOURCES := pyproject.toml setup.py harness/engines/_native.pyx
+
+.PHONY: all load test check ceiling picture clean
+
+all: $(VENV)/.installed
+	@$(BIN)/python -m harness.engines
+
+load: $(VENV)/.installed
+	$(BIN)/harness load --rate 500k
+
+ceiling: $(VENV)/.installed
+	$(BIN)/harness ceiling
+
+test: $(VENV)/.developing
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/.developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+picture: $(VENV)/.installed
+	$(BIN)/harness load --rate 500k --json build/load.json
+	$(BIN)/python docs/picture.py build/load.json docs/load.svg
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "this needs Python 3.11 or newer; try: make PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "no virtual environment could be made; on Debian: apt install python3-venv"; exit 1; }
+
+# Without a C compiler this succeeds too, and pip says nothing of the engine that is missing: the last line does.
+$(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
+	$(PIP) --editable .
+	@$(BIN)/python -m harness.engines
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info harness/engines/_native.c harness/engines/_native*.so

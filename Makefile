@@ -32,6 +32,7 @@ check: $(VENV)/.developing
 	$(BIN)/mypy
 
 picture: $(VENV)/.installed
+	mkdir -p build
 	$(BIN)/harness load --rate 500k --json build/load.json
 	$(BIN)/python docs/picture.py build/load.json docs/load.svg
 

@@ -117,9 +117,12 @@ def load(
 
 def make_plan(given: dict[str, Any]) -> LoadPlan:
     """The plan that options ask for; raises UsageError for what they do not mean."""
-    from harness.experiments.plan import LoadPlan  # noqa: PLC0415  not needed for --help
+    from harness.engines import choice  # noqa: PLC0415  not needed for --help
+    from harness.experiments.plan import LoadPlan  # noqa: PLC0415
     from harness.measure import quantities as q  # noqa: PLC0415
 
+    if given["engine"] not in choice.NAMES:  # the plan also knows the ceiling's two bare loops
+        raise PlanError(f"unknown engine {given['engine']!r}", hint=f"write one of {', '.join(choice.NAMES)}")
     if given["closed"]:
         spec = read("--rate", q.parse_rate_spec, "max" if given["rate"] is None else given["rate"])
     else:
@@ -195,7 +198,6 @@ def _run(
     console = Console(file=stream, highlight=False)
     with Interrupts() as interrupts:
         with _display(console, quiet=quiet) as display:
-            _be_polite(plan)
             result = run_load(
                 plan, display, interrupted=interrupts, argv=["harness", *sys.argv[1:]], thresholds=thresholds
             )
@@ -211,12 +213,6 @@ def _display(console: Console, *, quiet: bool) -> Silent:
     if quiet:
         return Silent()
     return View(console) if console.is_terminal else Lines(console.file)  # type: ignore[arg-type]
-
-
-def _be_polite(plan: LoadPlan) -> None:
-    """Where the workers need every CPU, this process and its display step back behind them."""
-    if plan.producers + plan.consumers >= len(os.sched_getaffinity(0)):
-        os.nice(19)
 
 
 def _report(result: dict[str, Any], console: Console) -> None:

@@ -6,7 +6,10 @@ written to (a closed terminal, a reader that went away) falls silent: the run an
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self, TextIO
 
 from harness.show import words
@@ -14,13 +17,16 @@ from harness.show.plain import progress_line
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.live import Live
 
     from harness.experiments.crew import Started
     from harness.experiments.follow import Snapshot
     from harness.experiments.plan import LoadPlan
 
 HISTORY = 40
+LOWEST = 19
+"""Nice value of the display."""
+LAST_FRAME_S = 2.0
+"""How long the end of a run waits for the display to be cleared."""
 
 
 class Silent:
@@ -68,46 +74,58 @@ class Lines(Silent):
 
 
 class View(Silent):
-    """The live view. Two frames a second: one costs 1.6 ms of CPU (measured), which the run may be short of."""
+    """The live view, drawn by a thread of its own.
+
+    A frame costs 1.6 ms of CPU (measured), which a run may be short of: so there are two a second, and where the
+    workers need every CPU, that thread alone takes the lowest priority. The main thread, which samples the run and
+    starts its processes, keeps its own; its children would inherit a lowered one, and it could not be raised again.
+    """
 
     interval_s = 0.5
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live: Live | None = None
         self._title = self._look = ""
         self._history: deque[Snapshot] = deque(maxlen=HISTORY)
+        self._frames: SimpleQueue[Snapshot | None] = SimpleQueue()
+        self._polite = threading.Event()
+        self._thread = threading.Thread(target=self._draw, name="display", daemon=True)
 
     def __enter__(self) -> Self:
-        from rich.live import Live  # noqa: PLC0415  slow to import
-
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-        self._live.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            try:
-                self._live.stop()
-            except (OSError, ValueError):
-                self._live = None
+        self._frames.put(None)
+        self._thread.join(LAST_FRAME_S)
 
     def started(self, plan: LoadPlan, engine: str, started: Started, number: int, of: int) -> None:
         """Take the new run's title; an earlier run's history is forgotten."""
         self._title, self._look = title(plan, engine, number, of), started.look
         self._history.clear()
+        if plan.producers + plan.consumers >= len(os.sched_getaffinity(0)):
+            self._polite.set()
 
     def sample(self, snapshot: Snapshot) -> None:
-        """One frame."""
+        """One frame; drawn when the display's thread gets to it."""
+        self._frames.put(snapshot)
+
+    def _draw(self) -> None:
+        from rich.live import Live  # noqa: PLC0415  slow to import
+
         from harness.show.terminal import live_view  # noqa: PLC0415  slow to import
 
-        self._history.append(snapshot)
-        if self._live is None:
-            return
+        polite = False
         try:
-            self._live.update(live_view(snapshot, self._title, self._look, list(self._history)), refresh=True)
+            with Live(console=self._console, auto_refresh=False, transient=True) as live:
+                while (snapshot := self._frames.get()) is not None:
+                    if self._polite.is_set() and not polite:
+                        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+                        polite = True
+                    self._history.append(snapshot)
+                    live.update(live_view(snapshot, self._title, self._look, list(self._history)), refresh=True)
         except (OSError, ValueError):
-            self._live = None
+            return  # the terminal is gone
 
 
 def title(plan: LoadPlan, engine: str, number: int, of: int) -> str:

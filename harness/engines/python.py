@@ -10,12 +10,13 @@ from __future__ import annotations
 import struct
 import time
 from errno import E2BIG, EINVAL
+from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING
 
 from harness.engines.checks import sequence_check
 from harness.engines.layout import HEADER, HEADER_BYTES, ConsumerWord, Control, ProducerWord
 from harness.engines.protocol import TABLE_SIZE, ConsumerTask, Loop, ProducerTask, Reason
-from harness.measure.histogram import bucket_of
+from harness.measure.histogram import BUCKETS, bucket_of
 from harness.measure.ledger import RING_BITS, RING_MASK
 from harness.sysv.binding import sysv_ipc
 
@@ -33,11 +34,6 @@ NEAR, FAR, BEYOND = 1 << 16, 1 << 25, 1 << 34
 NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS = (
     [bucket_of(high << low_bits) for high in range(NEAR)] for low_bits in (0, 9, 18)
 )
-
-
-def bucket_of_large(value: int) -> int:
-    """The bucket of a value of 2**25 ns or more."""
-    return BEYOND_BUCKETS[value >> 18] if value < BEYOND else bucket_of(value)
 
 
 class PythonSender:
@@ -74,15 +70,17 @@ class PythonSender:
         step, offset = task.producers, task.producer
         k, returned = self.k, self._returned
         due = now = clock()
+        entries = chain(islice(table, (k + offset) & MASK, None), cycle(table))
         try:
-            while k < limit_k:
+            for k, (message_type, kind, tag, padding) in zip(range(k, limit_k), entries):  # noqa: B020, B905  endless
                 if now >= until_ns:
                     return Reason.TIME
                 if paced:
                     due = t0 + int((k * step + offset) * period_ns)
                     if due > now:
                         now = self._wait(min(until_ns, due))
-                        continue
+                        if now < due:
+                            return Reason.TIME
                 elif closed:
                     if not self._wait_for_room(until_ns):
                         return Reason.TIME
@@ -90,7 +88,6 @@ class PythonSender:
                 else:
                     due = now
 
-                message_type, kind, tag, padding = table[(k + offset) & MASK]
                 number = next_number[kind]
                 text = pack(tag, number, due, now)
                 if padding:
@@ -100,7 +97,6 @@ class PythonSender:
                 except sysv_ipc.BusyError:
                     if task.refuse:
                         self._words[ProducerWord.REFUSED] += 1
-                        k += 1
                         now = returned = clock()
                         continue
                     self._send_asleep(text, message_type)
@@ -108,8 +104,8 @@ class PythonSender:
                 if paced and k >= 0:
                     error = now - (max(returned, due))
                     pacing[near[error] if 0 <= error < NEAR else bucket_of(error)] += 1
-                k += 1
                 now = returned = clock()
+            k = limit_k
         except (sysv_ipc.Error, OSError) as error:
             return self._reason(error)
         finally:
@@ -171,24 +167,34 @@ class PythonReceiver:
         self._check = sequence_check(board, task.consumer)
         self._only_headers = task.max_bytes <= HEADER_BYTES
         self.errno = 0
-        types = len(task.types)
-        # What the header's first word says: the stream, the type it must have come with, and where its latency goes.
+        types, streams = len(task.types), board.shape.streams
+        # What is counted is stored in shared memory at once, but read from lists: a look into shared memory costs
+        # four times as much. Where consumers share their streams no number is the expected one, and each message
+        # goes by way of the rings.
+        self._expected = [-1] * streams if board.shape.ringed else [0] * streams
+        self._service = [0] * BUCKETS
+        # What a header's first word says: the stream, the type it must have come with, and where its latency goes.
+        latencies = [(self._part.latency[kind], [0] * BUCKETS) for kind in range(types)]
         self._streams = {
-            task.run_id << 32 | stream: (stream, task.types[stream % types], self._part.latency[stream % types])
-            for stream in range(board.shape.streams)
+            task.run_id << 32 | stream: (stream, task.types[stream % types], *latencies[stream % types])
+            for stream in range(streams)
         }
 
     def run(self, until_ns: int) -> Reason:
-        """See `protocol.Receiver`."""
-        part, streams, near, far = self._part, self._streams, NEAR_BUCKETS, FAR_BUCKETS
+        """See `protocol.Receiver`. A call that a signal interrupted is made again unless the run is stopping."""
+        while True:
+            reason = self._run(until_ns)
+            if reason is not Reason.INTERRUPTED or self._board.control[Control.STOP]:
+                return reason
+
+    def _run(self, until_ns: int) -> Reason:
+        part, streams = self._part, self._streams
+        near, far, beyond = NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS
         receive, clock, paced, msgtyp = self._receive, time.monotonic_ns, self._task.paced, self._task.msgtyp
         unpack = HEADER.unpack if self._only_headers else HEADER.unpack_from
         t0 = self._board.control[Control.T0_NS]
-        counted, service = part.expected, part.service
-        # Read from a list, written to both: a look into shared memory costs four times as much. Where consumers
-        # share their streams no number is the expected one, and each goes by way of the rings.
-        ringed = self._board.shape.ringed
-        expected = [-1] * len(counted) if ringed else list(counted)
+        counted, expected = part.expected, self._expected
+        service, service_seen = part.service, self._service
         last = part.words[ConsumerWord.LAST_RECEIVE_NS]
         try:
             while True:
@@ -196,7 +202,7 @@ class PythonReceiver:
                 now = clock()
                 try:
                     tag, number, intended, started = unpack(text)
-                    stream, its_type, latency = streams[tag]
+                    stream, its_type, latency, latency_seen = streams[tag]
                 except (KeyError, struct.error):
                     its_type = 0
                 if message_type != its_type:
@@ -207,30 +213,31 @@ class PythonReceiver:
 
                 if number == expected[stream]:
                     expected[stream] = counted[stream] = number + 1
-                elif ringed:
-                    self._see_in_ring(stream, number)
                 else:
-                    self._check.see(stream, number)
-                    expected[stream] = counted[stream]
+                    self._see(stream, number)
                 if intended >= t0:
                     if paced:
                         value = now - intended
                         if value < NEAR:
-                            latency[near[value]] += 1
+                            bucket = near[value]
+                        elif value < FAR:
+                            bucket = far[value >> 9]
                         else:
-                            latency[far[value >> 9] if value < FAR else bucket_of_large(value)] += 1
+                            bucket = beyond[value >> 18] if value < BEYOND else bucket_of(value)
+                        latency[bucket] = latency_seen[bucket] = latency_seen[bucket] + 1
                     value = now - started
                     if value < NEAR:
-                        service[near[value]] += 1
+                        bucket = near[value]
+                    elif value < FAR:
+                        bucket = far[value >> 9]
                     else:
-                        service[far[value >> 9] if value < FAR else bucket_of_large(value)] += 1
+                        bucket = beyond[value >> 18] if value < BEYOND else bucket_of(value)
+                    service[bucket] = service_seen[bucket] = service_seen[bucket] + 1
                     last = now
                 if now >= until_ns:
                     return Reason.TIME
         except sysv_ipc.Error as error:
             if is_interruption(error):
-                if not self._board.control[Control.STOP]:
-                    return self.run(until_ns)
                 return Reason.INTERRUPTED
             return Reason.QUEUE_REMOVED if isinstance(error, sysv_ipc.ExistentialError) else Reason.FAILED
         except OSError as error:
@@ -239,9 +246,14 @@ class PythonReceiver:
         finally:
             part.words[ConsumerWord.LAST_RECEIVE_NS] = last
 
-    def _see_in_ring(self, stream: int, number: int) -> None:
-        """A stream that several consumers share: the usual case here, the others in the check."""
-        part, ring = self._part, self._board.rings[stream]
+    def _see(self, stream: int, number: int) -> None:
+        """A number that is not the next one, or that of a stream which several consumers share."""
+        part = self._part
+        if not self._board.shape.ringed:
+            self._check.see(stream, number)
+            self._expected[stream] = part.expected[stream]
+            return
+        ring = self._board.rings[stream]
         part.received[stream] += 1
         generation = ((number >> RING_BITS) + 1) & 255
         if ring[number & RING_MASK] == (generation - 1) & 255 and number >= part.expected[stream]:

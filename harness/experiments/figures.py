@@ -257,7 +257,7 @@ def _doubts(run: Run, figures: dict[str, Any]) -> list[str]:
     """What a reader should know before believing the figures."""
     doubts = []
     if figures["latency_is_lower_bound"] and run.plan.consumers:
-        doubts.append(f"{figures['unsent']:,} due messages were never sent: the latency percentiles are lower bounds")
+        doubts.append(f"due messages never sent: {figures['unsent']:,}; the latency percentiles are lower bounds")
     if figures["balanced"] is False and run.cut is None:
         doubts.append("the ledger does not balance: the receivers' counts and the gaps in the numbers disagree")
     if figures["foreign"]:

@@ -217,7 +217,7 @@ class Follower:
     def _drain(self) -> None:
         """Until all that was sent is received, or nothing has moved for `drain_s`."""
         self._crew.stop_sending()
-        if self._run.cut and self._run.cut.cause in ("worker-killed", "queue-removed", "interrupted-twice"):
+        if self._run.cut and self._run.cut.cause in ("worker-killed", "queue-removed"):
             return
         hurried_ns = time.monotonic_ns() + int(HURRIED_DRAIN_S * NS)
         moved_ns, received = time.monotonic_ns(), self._board.received

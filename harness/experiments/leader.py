@@ -57,6 +57,8 @@ WAKE_S = 0.01
 STOP_LIMIT_S = 2.0
 """After this a worker that does not stop is killed."""
 PR_SET_PDEATHSIG = 1
+COMMANDS = 0
+"""The descriptor that the coordinator's commands come from: standard input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,19 +224,25 @@ class Leader:
     def watch(self) -> None:
         """Serve until the coordinator says `finish`, or goes away; report workers that end before."""
         poller = select.poll()
-        poller.register(0, select.POLLIN)
+        poller.register(COMMANDS, select.POLLIN)
+        watched = {os.pidfd_open(pid): pid for pid in self._workers}  # readable as soon as the process has ended
+        for descriptor in watched:
+            poller.register(descriptor, select.POLLIN)
         next_sample = 0.0
         while not self.asked_to_end:
             now = time.monotonic()
             if now >= next_sample:
                 self._sample()
                 next_sample = now + SAMPLE_S
-            if poller.poll(max(1.0, (next_sample - now) * 1000)):
-                command = os.read(0, 4096)
-                if b"finish" in command:
+            ready = [descriptor for descriptor, _ in poller.poll(max(1.0, (next_sample - now) * 1000))]
+            self._reap()
+            for descriptor in ready:
+                if watched.get(descriptor, 0) not in self._workers and descriptor != COMMANDS:
+                    poller.unregister(descriptor)
+            if COMMANDS in ready:
+                if b"finish" in os.read(COMMANDS, 4096):
                     self._stop_workers()
                 return  # finished, or the coordinator is gone: close() does the rest
-            self._reap()
 
     def _sample(self) -> None:
         for queue, words in zip(self._queues, self._board.queues, strict=True):

@@ -88,6 +88,7 @@ def run_load(
         "engine": engine,
         **headline,
         "complete": all(step["complete"] for step in steps) and len(steps) == len(plan.steps),
+        "cut": steps[-1]["cut"],
         "steps": steps if len(plan.steps) > 1 else [],
         "thresholds": [],
         "advice": "",
@@ -182,6 +183,8 @@ def advice(plan: LoadPlan, result: dict[str, Any]) -> str:
 
 
 def _slower(plan: LoadPlan, result: dict[str, Any]) -> str:
+    if not plan.consumers and result["left_in_queue"]:
+        return f"{result['left_in_queue']:,} messages lie in the queue: see whether its workers still read it."
     if result["refused"]:
         return "Messages were refused: try a larger --queue-bytes, a lower --rate, or --when-full block."
     if result["engine"] == "python" and not choice.native_problem():

@@ -32,6 +32,9 @@ STEAL_LIMIT: Final = 0.005
 WAIT_LIMIT: Final = 0.01
 """Share of its time above which a worker that is runnable but waits is disturbed."""
 
+NOTICEABLE_SHARE: Final = 0.02
+"""Share of the CPUs' time below which other processes cannot be what disturbed."""
+
 Verdict: TypeAlias = Literal["clean", "disturbed", "oversubscribed", "unknown"]
 
 
@@ -121,6 +124,8 @@ class Disturbance:
             return "Stop the host's other virtual machines, or run when they are idle, and run again."
         if self.busy_others_share is None:
             return "Stop what else runs on this machine, or use fewer workers, and run again."
+        if self.busy_others_share < NOTICEABLE_SHARE:
+            return "Nothing else took CPU time to speak of: run it again, with --quiet, or with fewer workers."
         return (
             f"Stop what else runs on this machine (it took {self.busy_others_share:.0%} of the CPUs), "
             "or use fewer workers, and run again."

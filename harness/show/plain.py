@@ -46,7 +46,7 @@ def report_lines(result: dict[str, Any]) -> list[str]:
         for step in result["steps"]
     ]
     lines += [f"warning: {warning}" for warning in result["warnings"]]
-    lines += [f"{'FAILED' if item['failed'] else 'passed'}: {item['sentence']}" for item in result["thresholds"]]
+    lines += [f"check: {item['sentence']}" for item in result["thresholds"]]
     if result["advice"]:
         lines.append(f"next: {result['advice']}")
     return lines

@@ -98,9 +98,7 @@ def report(result: dict[str, Any]) -> RenderableType:
     for warning in result["warnings"]:
         rest.add_row("note", Text(warning, style=DOUBTFUL))
     for item in result["thresholds"]:
-        rest.add_row(
-            "FAILED" if item["failed"] else "passed", Text(item["sentence"], style=BAD if item["failed"] else "")
-        )
+        rest.add_row("check", Text(item["sentence"], style=BAD if item["failed"] else ""))
     if result["advice"]:
         rest.add_row("next", result["advice"])
 

@@ -45,7 +45,7 @@ def asked(plan: dict[str, Any]) -> str:
     elif isinstance(plan["rate"], str):
         how = f"{plan['rate']},"
     else:
-        how = format_rate(plan["rate"])
+        how = format_rate(plan["rate"]) + ("," if plan["count"] is not None else "")
     length = f"{plan['count']:,} messages" if plan["count"] is not None else f"for {plan['duration_s']:g} s"
     smallest, largest = plan["size"]["smallest"], plan["size"]["largest"]
     size = format_size(smallest) if smallest == largest else f"{format_size(smallest)} to {format_size(largest)}"
@@ -91,7 +91,7 @@ def ledger_lines(result: dict[str, Any]) -> list[str]:
         (
             f"sent {count(result['sent'])} = received once {count(result['received_once'])}{undecided}"
             f" + left {count(result['left_in_queue'])} + lost {count(result['lost'])}"
-            f" + held by killed {count(result['held_by_killed'])}"
+            f" + held {count(result['held_by_killed'])}"
         ),
         f"duplicated {count(result['duplicated'])}, out of order {count(result['out_of_order'])}"
         + (f", foreign {count(result['foreign'])}" if result["foreign"] else ""),
@@ -104,7 +104,7 @@ def cost_line(result: dict[str, Any]) -> str:
     cpu = NONE if per["cpu_ns"] is None else f"{per['cpu_ns']:,.0f} ns"
     switches = NONE if per["switches"] is None else f"{per['switches']:.2g}"
     memory = NONE if result["memory_bytes"] is None else f"{result['memory_bytes'] / 2**20:.0f} MiB"
-    return f"{cpu} of CPU and {switches} context switches a message; memory {memory} (PSS)"
+    return f"{cpu} of CPU and {switches} switches a message; memory (PSS) {memory}"
 
 
 def queue_line(result: dict[str, Any]) -> str:
@@ -117,7 +117,7 @@ def machine_line(result: dict[str, Any]) -> str:
     found = result["disturbance"]
     jitter = found["jitter"] or {}
     return (
-        f"steal {share(found['steal_share'])}, waiting for a CPU {share(found['runnable_wait_share'])}, throttled"
+        f"steal {share(found['steal_share'])}, waiting {share(found['runnable_wait_share'])}, throttled"
         f" {duration(found['throttled_ns'])}, clock gaps p99 {duration(jitter.get('p99_ns'))}"
-        f" max {duration(jitter.get('max_ns'))}: {found['verdict']}"
+        f": {found['verdict']}"
     )

@@ -225,7 +225,7 @@ class TestBoard:
 
             assert (board.seen_unsent(0), board.missing(0)) == (1, 0)
 
-    @pytest.mark.parametrize("late", [0, 2])
+    @pytest.mark.parametrize("late", [0, 2, 5])
     def test_adds_up_what_ringed_consumers_passed_over(self, late: int) -> None:
         """A consumer's late arrivals take back what another one passed over, also where its own word is below 0."""
         shape = Shape(producers=1, consumers=2, queues=1, types=1, ringed=True)

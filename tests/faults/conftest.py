@@ -102,8 +102,8 @@ class Load:
         wait_until(seen, f"{text!r} in what it wrote: {self.output.decode(errors='replace')}")
 
     def wait_until_loaded(self) -> None:
-        """Until it has told of its run after the warm-up: the next look at the run, so messages have passed."""
-        self.wait_for("load,  " if self.terminal is None else "load,")
+        """Until it has told of the window that is measured, so that messages have passed."""
+        self.wait_for("  load   " if self.terminal is None else "load, ")
 
     def end(self, limit_s: float = LIMIT_S) -> int:
         """Wait for the coordinator to end by itself; its exit status as subprocess has it."""

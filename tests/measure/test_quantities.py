@@ -189,7 +189,7 @@ class TestRamps:
     def test_are_evenly_spaced_and_inclusive(self, first: Fraction, last: Fraction, steps: int) -> None:
         """A ramp, up or down, begins and ends where it says, and its steps are equal."""
         if first == last:
-            last += 1 if last < 10**9 else -1
+            last /= 2
 
         rates = Ramp(first, last, steps).rates()
 

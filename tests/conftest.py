@@ -27,12 +27,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from _pytest.runner import runtestprotocol
+from hypothesis import settings
 
 from harness.sysv import enter_private, queues
 from harness.sysv.errors import HarnessError, NamespaceError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# The same examples in every run, and no time limit on any of them: a test is red for what the code does, not for luck.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 LIMIT_S = 20.0
 STACK_PATIENCE_S = 0.5

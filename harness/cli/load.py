@@ -132,10 +132,10 @@ def make_plan(given: dict[str, Any]) -> LoadPlan:
     shares = read("--types", q.parse_types, given["types"])
     duration_s = None
     if given["count"] is None:
-        default = "3s" if isinstance(spec, q.Ramp) else "10s"
-        duration_s = read(
-            "--duration", lambda text: q.parse_duration_s(text, positive=True), given["duration"] or default
-        )
+        asked = given["duration"]
+        if asked is None:
+            asked = "3s" if isinstance(spec, q.Ramp) else "10s"
+        duration_s = read("--duration", lambda text: q.parse_duration_s(text, positive=True), asked)
     queues = given["queues"]
     producers = given["producers"] if given["producers"] is not None else max(1, queues)
     consumers = given["consumers"]
@@ -178,7 +178,8 @@ def default_consumers(cpus: int, queues: int, types: int, select: str) -> int:
 
 def _check(destinations: dict[str, Destination]) -> None:
     """Refuse before the run what could not be written after it."""
-    if len({str(destination.path or "-") for destination in destinations.values()}) < len(destinations):
+    files = [os.path.realpath(destination.path) for destination in destinations.values() if not destination.is_stdout]
+    if len(destinations) - len(files) > 1 or len(set(files)) < len(files):
         raise UsageError("--json and --csv name the same file", hint="give them different names")
     for destination in destinations.values():
         destination.check()

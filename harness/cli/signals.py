@@ -18,7 +18,9 @@ class Interrupts:
         self._seen: list[signal.Signals] = []
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in ENDING}
+        # What the caller has set to be ignored (nohup, a shell's background job) stays ignored.
+        heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *_: object) -> None:

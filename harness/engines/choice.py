@@ -57,7 +57,9 @@ def load(name: str) -> Engine:
             from harness.engines.reference import BareEngine  # noqa: PLC0415  one engine a process
 
             return BareEngine()
-        case _:
+        case "plain":
             from harness.engines.reference import PlainEngine  # noqa: PLC0415  one engine a process
 
             return PlainEngine()
+        case _:
+            raise EngineError(f"there is no engine {name!r}", hint=f"take one of {', '.join(NAMES)}")

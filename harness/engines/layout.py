@@ -4,7 +4,7 @@ A message is a 32-byte header, then padding up to its size:
 
     word 0   tag           run id << 32 | stream       whose it is: see below
     word 1   number        dense in its stream, from 0; a refused send uses none
-    word 2   intended_ns   when it was due (unpaced and closed loops: when its send was started)
+    word 2   intended_ns   when it was due (closed loop: when its send was started; unpaced: its send or its burst)
     word 3   started_ns    start of the send call
 
 All four are unsigned 64-bit words in the machine's byte order; all times are CLOCK_MONOTONIC. A stream is
@@ -58,6 +58,10 @@ class Control(IntEnum):
     """When a producer that is behind its schedule stops catching up."""
 
 
+END_NOW = 2
+"""The value of `Control.STOP` at which consumers end too."""
+
+
 class QueueWord(IntEnum):
     """Words per queue, written by the leader from msgctl(IPC_STAT)."""
 
@@ -98,6 +102,8 @@ class ConsumerWord(IntEnum):
     OUT_OF_ORDER = 5
     UNDECIDED = 6
     FOREIGN = 7
+    HOLDS = 9
+    """Messages in hand that are not counted yet, beyond the usual one: a burst of the python engine."""
     MARKED = 8
     """How many of the first two marks are set: 1 after t0, 2 after the window's end."""
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import struct
 import time
+from array import array
 from errno import E2BIG, EINVAL
-from itertools import chain, cycle, islice
+from itertools import count, islice, repeat
+from operator import sub
 from typing import TYPE_CHECKING
 
 from harness.engines.checks import sequence_check
-from harness.engines.layout import HEADER, HEADER_BYTES, ConsumerWord, Control, ProducerWord
+from harness.engines.layout import END_NOW, HEADER, HEADER_BYTES, WORD, ConsumerWord, Control, ProducerWord
 from harness.engines.protocol import TABLE_SIZE, ConsumerTask, Loop, ProducerTask, Reason
 from harness.measure.histogram import BUCKETS, bucket_of
 from harness.measure.ledger import RING_BITS, RING_MASK
 from harness.sysv.binding import sysv_ipc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from harness.engines.layout import Board
     from harness.sysv import Queue
 
@@ -28,6 +32,15 @@ SPIN_NS = 60_000
 """Below this a sleep wakes too late, so the rest of a wait is spent in a loop."""
 
 MASK = TABLE_SIZE - 1
+BURST = 256
+"""The most messages that are sent or taken in one go."""
+BURST_NS = 2_000_000
+"""More than a burst takes; nearer than this to a mark messages are taken one by one, so that the mark is exact."""
+FEW = 8
+"""Fewer messages than this are taken one by one: a burst has costs of its own."""
+HEADER_WORDS = HEADER_BYTES // WORD
+WORD_FORMAT = "L" if struct.calcsize("@L") == WORD else "Q"
+"""How to pack a header's word: a long takes 40 % of the time of a long long on Python 3.12 and 3.13."""
 # A histogram's bucket by looking it up, which costs a third of working it out. A bucket depends on a value's eight
 # highest bits alone, so for values of 17 to 25 bits nine low bits can go, and for those of 26 to 34 bits (17 s) 18.
 NEAR, FAR, BEYOND = 1 << 16, 1 << 25, 1 << 34
@@ -36,8 +49,19 @@ NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS = (
 )
 
 
+def _packer(size: int) -> Callable[[int, int, int, int], bytes]:
+    """Makes a message's text of `size` bytes: the header's four words, then zeros."""
+    return struct.Struct(f"@4{WORD_FORMAT}{size - HEADER_BYTES}x").pack
+
+
 class PythonSender:
-    """A producer's loop on sysv_ipc."""
+    """A producer's loop on sysv_ipc.
+
+    Messages that need not wait for one another go out in bursts. A burst is a chain of C iterators: `map(pack, ...)`
+    asks for the tag, the next number, the due time and the clock, and `map(send, ...)` sends what it packed, so that
+    hardly any bytecode runs between two system calls. Bytecode is what costs here: after each call into the kernel
+    the interpreter's branches are predicted anew.
+    """
 
     def __init__(self, task: ProducerTask, queue: Queue, board: Board) -> None:
         self._task = task
@@ -45,72 +69,98 @@ class PythonSender:
         self._board = board
         part = board.producers[task.producer]
         self._words = part.words
-        self._next_number = part.next_number
+        self._counted = part.next_number
         self._pacing = part.pacing
         self._returned = 0
         self.errno = 0
         self.k = task.first_k
-        first_stream = board.shape.stream(task.producer, 0)
-        # One entry a message: type, its index, the header's first word, and what pads the text to its size.
-        self._table = [
-            (task.types[kind], kind, task.run_id << 32 | (first_stream + kind), bytes(size - HEADER_BYTES))
-            for kind, size in zip(task.type_table, task.size_table, strict=True)
-        ]
+        self._first_tag = task.run_id << 32 | board.shape.stream(task.producer, 0)
+        self._packers = {size: _packer(size) for size in set(task.size_table)}
+        self._uniform = len(task.types) == 1 and len(self._packers) == 1
 
     def run(self, until_ns: int, limit_k: int) -> Reason:
         """See `protocol.Sender`."""
-        task, table, near = self._task, self._table, NEAR_BUCKETS
-        send, pack, clock = self._send, HEADER.pack, time.monotonic_ns
-        counted, pacing = self._next_number, self._pacing
-        next_number = list(
-            counted
-        )  # read from a list, written to both: a look into shared memory costs four times as much
-        t0, period_ns = self._board.control[Control.T0_NS], task.period_ns
-        paced, closed = task.loop is Loop.OPEN, task.loop is Loop.CLOSED
-        step, offset = task.producers, task.producer
-        k, returned = self.k, self._returned
-        due = now = clock()
-        entries = chain(islice(table, (k + offset) & MASK, None), cycle(table))
+        task, clock = self._task, time.monotonic_ns
+        refuse, most = task.refuse, BURST if self._uniform else 1
         try:
-            for k, (message_type, kind, tag, padding) in zip(range(k, limit_k), entries):  # noqa: B020, B905  endless
+            while self.k < limit_k:
+                now = clock()
                 if now >= until_ns:
                     return Reason.TIME
-                if paced:
-                    due = t0 + int((k * step + offset) * period_ns)
-                    if due > now:
-                        now = self._wait(min(until_ns, due))
-                        if now < due:
-                            return Reason.TIME
-                elif closed:
-                    if not self._wait_for_room(until_ns):
-                        return Reason.TIME
-                    due = now = clock()
-                else:
-                    due = now
-
-                number = next_number[kind]
-                text = pack(tag, number, due, now)
-                if padding:
-                    text += padding
+                ready = most
+                if task.loop is Loop.OPEN:
+                    now = self._wait(min(self._due(self.k), until_ns))
+                    ready = self._ready_by(now)
+                elif task.loop is Loop.CLOSED:
+                    ready = min(1, self._wait_for_room(until_ns))  # latency counts from each send: no bursts
+                    now = clock()
+                if not ready:
+                    return Reason.TIME
                 try:
-                    send(text, False, message_type)
+                    self._burst(min(ready, most, limit_k - self.k), now)
                 except sysv_ipc.BusyError:
-                    if task.refuse:
+                    if refuse:
                         self._words[ProducerWord.REFUSED] += 1
-                        now = returned = clock()
-                        continue
-                    self._send_asleep(text, message_type)
-                next_number[kind] = counted[kind] = number + 1
-                if paced and k >= 0:
-                    error = now - (max(returned, due))
-                    pacing[near[error] if 0 <= error < NEAR else bucket_of(error)] += 1
-                now = returned = clock()
-            k = limit_k
+                        self.k += 1
+                    else:
+                        self._send_asleep()
+                self._returned = clock()
         except (sysv_ipc.Error, OSError) as error:
             return self._reason(error)
-        finally:
-            self.k, self._returned = k, returned
         return Reason.COUNT
+
+    def _burst(self, count_: int, now: int) -> None:
+        """Send `count_` messages, the first of which can go `now`; stops at a full queue with BusyError."""
+        counted, clock = self._counted, time.monotonic_ns
+        message_type, kind, size = self._next_message()
+        tag, first = self._first_tag + kind, counted[kind]
+        paced = self._task.loop is Loop.OPEN
+        if paced and self.k >= 0:
+            # The first one's error; the others follow on the return of the one before.
+            error = now - max(self._due(self.k), self._returned)
+            self._pacing[NEAR_BUCKETS[error] if 0 <= error < NEAR else bucket_of(error)] += 1
+            self._pacing[0] += count_ - 1
+        try:
+            if count_ == 1:
+                due = self._due(self.k) if paced else now
+                self._send(self._packers[size](tag, first, due, now), False, message_type)
+                counted[kind] = first + 1
+                return
+            # Unpaced the due time has no meaning but to tell the warm-up's messages: the burst's start does for that.
+            dues = self._dues() if paced else repeat(now)
+            texts = map(self._packers[size], repeat(tag), count(first), dues, iter(clock, -1))
+            sends = map(self._send, islice(texts, count_), repeat(False), repeat(message_type))
+            for counted[kind], _ in zip(count(first + 1), sends):
+                pass
+        finally:
+            self.k += counted[kind] - first
+
+    def _next_message(self) -> tuple[int, int, int]:
+        """Type, its index, and size of the next message."""
+        task = self._task
+        place = (self.k + task.producer) & MASK
+        kind = task.type_table[place]
+        return task.types[kind], kind, task.size_table[place]
+
+    def _due(self, k: int) -> int:
+        """When message k is due: the same sum as `measure.pacing.Schedule` and the native engine."""
+        task = self._task
+        return self._board.control[Control.T0_NS] + int((k * task.producers + task.producer) * task.period_ns)
+
+    def _dues(self) -> Iterator[int]:
+        """The due times of the next message and all after it."""
+        task = self._task
+        slots = count(self.k * task.producers + task.producer, task.producers)
+        return map(self._board.control[Control.T0_NS].__add__, map(int, map(task.period_ns.__mul__, slots)))
+
+    def _ready_by(self, now: int) -> int:
+        """How many messages are due by `now` and not sent, as far as a burst cares."""
+        if self._due(self.k) > now:
+            return 0
+        ready = 1
+        while ready < BURST and self._due(self.k + ready) <= now:
+            ready *= 2
+        return ready if ready == 1 or self._due(self.k + ready - 1) <= now else ready // 2
 
     def _wait(self, due_ns: int) -> int:
         """Wait for a due time; returns the clock's reading at or after it."""
@@ -121,19 +171,22 @@ class PythonSender:
                 time.sleep((due_ns - now - spin_ns) / 1e9)
         return now
 
-    def _wait_for_room(self, until_ns: int) -> bool:
-        """Closed loop: wait until fewer than `outstanding` messages are unreceived; False when time is up first."""
-        while self._board.unreceived(self._task.producer) >= self._task.outstanding:
+    def _wait_for_room(self, until_ns: int) -> int:
+        """Closed loop: wait until messages may go out; returns how many, 0 when time is up first."""
+        while (room := self._task.outstanding - self._board.unreceived(self._task.producer)) <= 0:
             if time.monotonic_ns() >= until_ns:
-                return False
+                return 0
             if not self._task.spin:
                 time.sleep(0)  # gives the CPU away
-        return True
+        return room
 
-    def _send_asleep(self, text: bytes, message_type: int) -> None:
+    def _send_asleep(self) -> None:
         """The queue is full: sleep in msgsnd until there is room. EINTR is retried unless the run is stopping."""
         self._words[ProducerWord.FULL] += 1
         since = time.monotonic_ns()
+        message_type, kind, size = self._next_message()
+        due = self._due(self.k) if self._task.loop is Loop.OPEN else since
+        text = self._packers[size](self._first_tag + kind, self._counted[kind], due, since)
         try:
             while True:
                 try:
@@ -142,6 +195,8 @@ class PythonSender:
                     if is_interruption(error) and not self._board.control[Control.STOP]:
                         continue
                     raise
+                self._counted[kind] += 1
+                self.k += 1
                 return
         finally:
             self._words[ProducerWord.BLOCKED_NS] += time.monotonic_ns() - since
@@ -157,103 +212,93 @@ class PythonSender:
 
 
 class PythonReceiver:
-    """A consumer's loop on sysv_ipc."""
+    """A consumer's loop on sysv_ipc.
+
+    One message at a time, until it falls behind: where it is the only reader of the only stream, it takes as many
+    messages as are certainly there in one go, each with its own clock reading, and checks and records them together.
+    What it holds meanwhile stands in `ConsumerWord.HOLDS`, so that the ledger can place it if the process is killed.
+    """
 
     def __init__(self, task: ConsumerTask, queue: Queue, board: Board) -> None:
         self._task = task
         self._receive = queue.raw_for(max(task.max_bytes, HEADER_BYTES)).receive
         self._board = board
         self._part = board.consumers[task.consumer]
+        self._words = self._part.words
         self._check = sequence_check(board, task.consumer)
+        self._ringed = board.shape.ringed
+        self._latencies = [Recorder(histogram) for histogram in self._part.latency]
+        self._service = Recorder(self._part.service)
+        self._only_stream = board.shape.streams == 1 and not self._ringed
         self._only_headers = task.max_bytes <= HEADER_BYTES
+        self._only_tag = struct.pack("=Q", task.run_id << 32)
+        self._t0 = 0
         self.errno = 0
         types, streams = len(task.types), board.shape.streams
-        # What is counted is stored in shared memory at once, but read from lists: a look into shared memory costs
-        # four times as much. Where consumers share their streams no number is the expected one, and each message
-        # goes by way of the rings.
-        self._expected = [-1] * streams if board.shape.ringed else [0] * streams
-        self._service = [0] * BUCKETS
-        # What a header's first word says: the stream, the type it must have come with, and where its latency goes.
-        latencies = [(self._part.latency[kind], [0] * BUCKETS) for kind in range(types)]
+        # What a header's first word says: the stream, and the type and histogram that go with it.
         self._streams = {
-            task.run_id << 32 | stream: (stream, task.types[stream % types], *latencies[stream % types])
+            task.run_id << 32 | stream: (stream, task.types[stream % types], self._latencies[stream % types])
             for stream in range(streams)
         }
 
     def run(self, until_ns: int) -> Reason:
         """See `protocol.Receiver`. A call that a signal interrupted is made again unless the run is stopping."""
+        self._t0 = self._board.control[Control.T0_NS]
         while True:
-            reason = self._run(until_ns)
-            if reason is not Reason.INTERRUPTED or self._board.control[Control.STOP]:
-                return reason
+            try:
+                return self._run(until_ns)
+            except sysv_ipc.Error as error:
+                if isinstance(error, sysv_ipc.ExistentialError):
+                    return Reason.QUEUE_REMOVED
+                if not is_interruption(error):
+                    return Reason.FAILED
+                if self._board.control[Control.STOP] >= END_NOW:
+                    return Reason.INTERRUPTED
+            except OSError as error:
+                self.errno = error.errno or 0
+                return Reason.POISONED if error.errno == E2BIG else Reason.FAILED
 
     def _run(self, until_ns: int) -> Reason:
-        part, streams = self._part, self._streams
-        near, far, beyond = NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS
-        receive, clock, paced, msgtyp = self._receive, time.monotonic_ns, self._task.paced, self._task.msgtyp
-        unpack = HEADER.unpack if self._only_headers else HEADER.unpack_from
-        t0 = self._board.control[Control.T0_NS]
-        counted, expected = part.expected, self._expected
-        service, service_seen = part.service, self._service
-        last = part.words[ConsumerWord.LAST_RECEIVE_NS]
+        receive, clock, record = self._receive, time.monotonic_ns, self._record
+        msgtyp, only_stream = self._task.msgtyp, self._only_stream
+        sent, expected = self._board.producers[0].next_number, self._part.expected
+        now = clock()
+        while True:
+            if only_stream and now < until_ns - BURST_NS and (ready := sent[0] - expected[0]) >= FEW:
+                now = self._take(min(ready, BURST))
+                continue
+            text, message_type = receive(True, msgtyp)
+            now = clock()
+            record(text, message_type, now)
+            if now >= until_ns:
+                return Reason.TIME
+
+    def _record(self, text: bytes, message_type: int, now: int) -> None:
+        """Check and record one message, of any stream."""
         try:
-            while True:
-                text, message_type = receive(True, msgtyp)
-                now = clock()
-                try:
-                    tag, number, intended, started = unpack(text)
-                    stream, its_type, latency, latency_seen = streams[tag]
-                except (KeyError, struct.error):
-                    its_type = 0
-                if message_type != its_type:
-                    part.words[ConsumerWord.FOREIGN] += 1
-                    if now >= until_ns:
-                        return Reason.TIME
-                    continue
-
-                if number == expected[stream]:
-                    expected[stream] = counted[stream] = number + 1
-                else:
-                    self._see(stream, number)
-                if intended >= t0:
-                    if paced:
-                        value = now - intended
-                        if value < NEAR:
-                            bucket = near[value]
-                        elif value < FAR:
-                            bucket = far[value >> 9]
-                        else:
-                            bucket = beyond[value >> 18] if value < BEYOND else bucket_of(value)
-                        latency[bucket] = latency_seen[bucket] = latency_seen[bucket] + 1
-                    value = now - started
-                    if value < NEAR:
-                        bucket = near[value]
-                    elif value < FAR:
-                        bucket = far[value >> 9]
-                    else:
-                        bucket = beyond[value >> 18] if value < BEYOND else bucket_of(value)
-                    service[bucket] = service_seen[bucket] = service_seen[bucket] + 1
-                    last = now
-                if now >= until_ns:
-                    return Reason.TIME
-        except sysv_ipc.Error as error:
-            if is_interruption(error):
-                return Reason.INTERRUPTED
-            return Reason.QUEUE_REMOVED if isinstance(error, sysv_ipc.ExistentialError) else Reason.FAILED
-        except OSError as error:
-            self.errno = error.errno or 0
-            return Reason.POISONED if error.errno == E2BIG else Reason.FAILED
-        finally:
-            part.words[ConsumerWord.LAST_RECEIVE_NS] = last
-
-    def _see(self, stream: int, number: int) -> None:
-        """A number that is not the next one, or that of a stream which several consumers share."""
-        part = self._part
-        if not self._board.shape.ringed:
-            self._check.see(stream, number)
-            self._expected[stream] = part.expected[stream]
+            tag, number, intended, started = HEADER.unpack_from(text)
+            stream, its_type, latency = self._streams[tag]
+        except (KeyError, struct.error):
+            its_type = 0
+        if message_type != its_type:
+            self._words[ConsumerWord.FOREIGN] += 1
             return
-        ring = self._board.rings[stream]
+        expected = self._part.expected
+        if self._ringed:
+            self._see_in_ring(stream, number)
+        elif number == expected[stream]:
+            expected[stream] = number + 1
+        else:
+            self._check.see(stream, number)
+        if intended >= self._t0:
+            if self._task.paced:
+                latency.record(now - intended)
+            self._service.record(now - started)
+            self._words[ConsumerWord.LAST_RECEIVE_NS] = now
+
+    def _see_in_ring(self, stream: int, number: int) -> None:
+        """A stream that several consumers share: the usual case here, the others in the check."""
+        part, ring = self._part, self._board.rings[stream]
         part.received[stream] += 1
         generation = ((number >> RING_BITS) + 1) & 255
         if ring[number & RING_MASK] == (generation - 1) & 255 and number >= part.expected[stream]:
@@ -261,6 +306,86 @@ class PythonReceiver:
             part.expected[stream] = number + 1
         else:
             self._check.see(stream, number)
+
+    def _take(self, count_: int) -> int:
+        """Receive `count_` messages that are there, then check and record them; returns when the last one came.
+
+        `zip` asks for a message, then for the clock: C calling C. If they are not exactly the next ones of the
+        stream, each is looked at by itself.
+        """
+        self._words[ConsumerWord.HOLDS] = count_
+        calls = map(self._receive, repeat(True), repeat(self._task.msgtyp))
+        received = zip(calls, iter(time.monotonic_ns, -1), strict=False)
+        taken: list[tuple[tuple[bytes, int], int]] = []
+        try:
+            taken.extend(islice(received, count_))  # keeps what came before an error
+        finally:
+            if taken:
+                self._settle(taken)
+            self._words[ConsumerWord.HOLDS] = 0
+        return taken[-1][1]
+
+    def _settle(self, taken: list[tuple[tuple[bytes, int], int]]) -> None:
+        expected, count_ = self._part.expected, len(taken)
+        messages, times = zip(*taken, strict=True)
+        texts, types = zip(*messages, strict=True)
+        words = array("Q")
+        words.frombytes(b"".join(texts) if self._only_headers else b"".join([text[:HEADER_BYTES] for text in texts]))
+        as_expected = (
+            len(words) == HEADER_WORDS * count_
+            and words[0::HEADER_WORDS].tobytes() == self._only_tag * count_
+            and words[1::HEADER_WORDS] == array("Q", range(expected[0], expected[0] + count_))
+            and words[2] >= self._t0
+            and types.count(self._task.types[0]) == count_
+        )
+        if not as_expected:
+            for (text, message_type), now in taken:
+                self._record(text, message_type, now)
+            return
+        expected[0] += count_
+        if self._task.paced:
+            self._latencies[0].record_all(list(map(sub, times, words[2::HEADER_WORDS])))
+        self._service.record_all(list(map(sub, times, words[3::HEADER_WORDS])))
+        self._words[ConsumerWord.LAST_RECEIVE_NS] = times[-1]
+
+
+class Recorder:
+    """A histogram in shared memory, written to at once, read from a list: a look into shared memory costs more."""
+
+    def __init__(self, histogram: memoryview) -> None:
+        self._histogram = histogram
+        self._seen = [0] * BUCKETS
+
+    def record(self, value: int) -> None:
+        """Count one value, in ns."""
+        if 0 <= value < NEAR:
+            bucket = NEAR_BUCKETS[value]
+        elif 0 <= value < FAR:
+            bucket = FAR_BUCKETS[value >> 9]
+        else:
+            bucket = bucket_of(value)
+        self._seen[bucket] += 1
+        self._histogram[bucket] = self._seen[bucket]
+
+    def record_all(self, values: list[int]) -> None:
+        """Count many values, in ns."""
+        if min(values) < 0:
+            values = [max(0, value) for value in values]
+        seen, near, far, beyond = self._seen, NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS
+        buckets = [
+            near[value]
+            if value < NEAR
+            else far[value >> 9]
+            if value < FAR
+            else beyond[value >> 18]
+            if value < BEYOND
+            else bucket_of(value)
+            for value in values
+        ]
+        for bucket in buckets:
+            seen[bucket] += 1
+        for bucket in set(buckets):
+            self._histogram[bucket] = seen[bucket]
 
 
 def is_interruption(error: Exception) -> bool:

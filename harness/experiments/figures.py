@@ -76,9 +76,10 @@ def figures_of(run: Run, board: Board) -> dict[str, Any]:
 
 
 def _ledger(run: Run, board: Board) -> Ledger:
-    killed = [ending.worker.role for ending in run.endings if ending.signal is not None]
+    killed = [ending.worker for ending in run.endings if ending.signal is not None]
     if run.cut and run.cut.cause == "leader-killed":  # its workers go with it
-        killed = [worker.role for worker in run.started.workers]
+        killed = run.started.workers
+    killed_consumers = [worker.index for worker in killed if worker.role == "consumer"]
     streams = range(board.shape.streams)
     consumers = board.consumers
     return settle(
@@ -91,8 +92,9 @@ def _ledger(run: Run, board: Board) -> Ledger:
         missing=sum(board.missing(stream) for stream in streams) if consumers else 0,
         in_queue=_in_queue(run, board),
         foreign=sum(part.words[ConsumerWord.FOREIGN] for part in consumers),
-        killed_producers=killed.count("producer"),
-        killed_consumers=killed.count("consumer"),
+        killed_producers=len(killed) - len(killed_consumers),
+        killed_consumers=len(killed_consumers),
+        in_bursts=sum(consumers[index].words[ConsumerWord.HOLDS] for index in killed_consumers),
         seen_unsent=sum(board.seen_unsent(stream) for stream in streams) if consumers else 0,
     )
 

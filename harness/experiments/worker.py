@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.engines.layout import ConsumerWord, Control, ProducerWord, State
 from harness.engines.protocol import Loop, Reason
+from harness.measure.pacing import NS_PER_S
 
 if TYPE_CHECKING:
     from harness.engines.layout import Board
@@ -52,8 +53,15 @@ def produce(sender: Sender, board: Board, producer: int, *, loop: Loop, due: int
                 return Reason.TIME
         return Reason.INTERRUPTED
 
-    # Paced, the warm-up's messages have negative numbers; unpaced, they are what goes before t0.
-    reason = run_until(t0, 0 if loop is Loop.OPEN else FOREVER)
+    # Paced, the warm-up's messages have negative numbers; unpaced, they are what goes before t0: without a warm-up
+    # none may, or a run of --count would send more than that.
+    reason, warm = Reason.TIME, control[Control.WARM_NS]
+    if loop is Loop.OPEN:
+        reason = run_until(t0, 0)
+    else:
+        time.sleep(max(0, warm - time.monotonic_ns()) / NS_PER_S)
+        if warm < t0:
+            reason = run_until(t0, FOREVER)
     part.words[ProducerWord.SENT_BEFORE] = part.sent
     part.words[ProducerWord.REFUSED_BEFORE] = part.words[ProducerWord.REFUSED]
     part.words[ProducerWord.MARKED] = 1

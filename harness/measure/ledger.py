@@ -242,13 +242,14 @@ def settle(
     killed_producers: int,
     killed_consumers: int,
     seen_unsent: int,
+    in_bursts: int = 0,
 ) -> Ledger:
     """Close the books of a run.
 
     `sent` is what the producers counted; `seen_unsent` are messages that arrived although their (killed) producer had
     not counted them yet: they were sent, by proof. `missing` are numbers that were sent and never came (gaps, and
     what is behind the last one); they are first looked for in the queue (`in_queue` messages), then in the hands of
-    killed consumers (one each), and only the rest is lost.
+    killed consumers (one each, and `in_bursts` more where they took several in one go), and only the rest is lost.
 
     Below 0, `missing` proves that as many of the undecided were duplicates: an undecided number was taken off the
     missing as if it had been late. And a consumer killed between its two counts has counted a message as received
@@ -259,7 +260,7 @@ def settle(
     surplus = received - duplicated + missing - (sent + seen_unsent)
     missing -= max(0, min(surplus, killed_consumers, missing))
     left_in_queue = min(in_queue, missing)
-    held_by_killed = min(missing - left_in_queue, killed_consumers)
+    held_by_killed = min(missing - left_in_queue, killed_consumers + in_bursts)
     return Ledger(
         sent=sent + seen_unsent,
         refused=refused,

@@ -46,7 +46,7 @@ def test_goes_on_where_the_last_slice_ended(engine: Engine, bench: type[Bench]) 
 
 
 def test_stamps_each_message(engine: Engine, bench: type[Bench]) -> None:
-    """The tag is of run and stream; unpaced, a message is due when its send starts, and the times rise."""
+    """The tag is of run and stream; unpaced, a message is due when its send or its burst starts, and the times rise."""
     at = bench(types=(7,), producers=2)
     before = time.monotonic_ns()
 
@@ -56,7 +56,7 @@ def test_stamps_each_message(engine: Engine, bench: type[Bench]) -> None:
     headers = [header for _, header, _ in at.take()]
     times = [before, *(started for _, _, _, started in headers), after]
     assert {tag for tag, _, _, _ in headers} == {at.run_id << 32 | 1}
-    assert all(intended == started for _, _, intended, started in headers)
+    assert all(before <= intended <= started for _, _, intended, started in headers)
     assert times == sorted(times)
 
 
@@ -204,20 +204,23 @@ class TestClosedLoop:
         assert sent == [3, 4, 5, 6]
 
     def test_never_exceeds_what_may_be_outstanding(self, engine: Engine, bench: type[Bench]) -> None:
-        """While a consumer receives at its own speed there are never more messages on the queue than may be."""
+        """However often the queue is looked at when it is as full as may be, there is never one message more on it."""
         at = bench()
         sender = at.sender(engine, loop=Loop.CLOSED, outstanding=2)
         seen = set()
 
         with at.running(lambda: sender.run(at.forever, 300)) as child:
             receiver = at.receiver(engine)
-            for _ in range(300):
+            for received in range(300):
+                least = min(received + 2, 300)
+                while at.board.sent < least:
+                    assert child.process.is_alive() or at.board.sent == 300
                 seen.add(at.queue.stat().messages)
                 receiver.run(0)
             reason = child.reason()
 
         assert reason == Reason.COUNT
-        assert max(seen) <= 2
+        assert seen == {1, 2}
         assert at.board.received == 300
 
     def test_is_due_when_its_send_starts(self, engine: Engine, bench: type[Bench]) -> None:

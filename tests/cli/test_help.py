@@ -1,0 +1,100 @@
+"""The help: every command has one, with an example that works as it is printed, and every option is told."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from harness import __version__
+from harness.cli.app import main
+
+COMMANDS = ["load", "ceiling", "doctor"]
+
+
+def words_of_help(capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    assert main([*command, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def example(text: str) -> list[str]:
+    """The arguments of the help's example; its line may be wrapped."""
+    found = re.search(r"Example: harness (.*?)\n\n", text, re.DOTALL)
+    assert found, text
+    return shlex.split(" ".join(found[1].split()))
+
+
+def test_the_help_names_every_command_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
+    """`harness --help` lists the commands, and says what each exit status means."""
+    text = words_of_help(capsys)
+
+    assert all(re.search(rf"^  {command} +\w", text, re.MULTILINE) for command in COMMANDS)
+    assert "130/143/129" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_told(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each option of a command has words, and no line of the help is longer than 80 columns."""
+    text = words_of_help(capsys, command)
+
+    options = re.findall(r"^  (?:-\w, )?(--[\w-]+)(.*(?:\n {10,}.*)*)", text, re.MULTILINE)
+    assert len(options) > 1
+    for option, words in options:
+        assert len(re.findall(r"[a-z]{2,}", words)) >= 2, option
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_works_as_it_is_printed(
+    command: str, capsys: pytest.CaptureFixture[str], harness: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """What the help shows as an example can be typed: it runs, and says something."""
+    arguments = example(words_of_help(capsys, command))
+    assert arguments[0] == command
+
+    done = harness(*arguments)
+
+    # 1 is right where this machine is too busy to hold what the example asks for.
+    assert done.returncode in (0, 1), done.stderr
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) > 5
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """`harness` alone shows its help, and ends with 2, as nothing was done."""
+    assert main([]) == 2
+
+    output = capsys.readouterr()
+    assert output.out.startswith("Usage: harness")
+    assert output.err == ""
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """`harness --version` is one line."""
+    assert main(["--version"]) == 0
+
+    assert capsys.readouterr().out == f"harness {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["launch"], "harness: No such command 'launch'.  (see harness --help)"),
+        (["load", "--speed"], "No such option: --speed"),
+        (["load", "--speed"], "(see harness load --help)"),
+        (["load", "more"], "unexpected extra argument"),
+        (["load", "--label"], "requires an argument"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command or option that there is not ends with 2 and one line that leads to the right help."""
+    assert main(arguments) == 2
+
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parents[1] / "harness"
 FLOORS = {
@@ -54,10 +57,10 @@ def _imports(node: ast.AST, *, at_run_time: bool) -> Iterator[Import]:
         # `from harness import sysv` names a room in its second half.
         yield from (Import(f"{node.module}.{alias.name}", at_run_time) for alias in node.names)
     elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-        for child in node.body:
-            yield from _imports(child, at_run_time=False)
-        for child in node.orelse:
-            yield from _imports(child, at_run_time=at_run_time)
+        for part in node.body:
+            yield from _imports(part, at_run_time=False)
+        for part in node.orelse:
+            yield from _imports(part, at_run_time=at_run_time)
     else:
         for child in ast.iter_child_nodes(node):
             yield from _imports(child, at_run_time=at_run_time)
@@ -130,7 +133,16 @@ def loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize("statement", ["import harness", "import harness.cli.app"])
 def test_what_is_slow_is_not_imported_before_it_is_needed(statement: str) -> None:
     """Neither the package nor its help loads rich, matplotlib, hypothesis, an engine or a validator."""
-    slow = {"rich", "matplotlib", "numpy", "hypothesis", "jsonschema", "pytest", "harness.engines", "harness.experiments"}
+    slow = {
+        "rich",
+        "matplotlib",
+        "numpy",
+        "hypothesis",
+        "jsonschema",
+        "pytest",
+        "harness.engines",
+        "harness.experiments",
+    }
 
     assert not loaded_by(statement) & slow
 

@@ -99,7 +99,7 @@ def load(
     Messages are sent on a schedule (open loop) and latency counts from the time each was due, so that a stall shows.
     The queue lives in a private namespace and is gone afterwards, unless --visible or --key say otherwise.
 
-    Example: harness load --rate 500k --duration 5s --fail-if 'p99>5ms'
+    Example: harness load --rate 500k --duration 2s --fail-if 'p99>5ms'
     """
     from harness.results import Destination, parse_threshold  # noqa: PLC0415  not needed for --help
 

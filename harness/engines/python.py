@@ -23,7 +23,7 @@ from harness.measure.ledger import RING_BITS, RING_MASK
 from harness.sysv.binding import sysv_ipc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.engines.layout import Board
     from harness.sysv import Queue
@@ -227,17 +227,22 @@ class PythonReceiver:
         self._words = self._part.words
         self._check = sequence_check(board, task.consumer)
         self._ringed = board.shape.ringed
-        self._latencies = [Recorder(histogram) for histogram in self._part.latency]
-        self._service = Recorder(self._part.service)
         self._only_stream = board.shape.streams == 1 and not self._ringed
         self._only_headers = task.max_bytes <= HEADER_BYTES
         self._only_tag = struct.pack("=Q", task.run_id << 32)
-        self._t0 = 0
+        self._paced = task.paced
+        self._t0 = self._last = 0
         self.errno = 0
+        # What is counted is stored in shared memory at once and read from lists: a look into shared memory costs four
+        # times as much. No number is the expected one where consumers share their streams: each goes to the rings.
         types, streams = len(task.types), board.shape.streams
+        self._counted = self._part.expected
+        self._expected = [-1 if self._ringed else 0] * streams
+        self._service, self._service_seen = self._part.service, [0] * BUCKETS
+        latencies = [(histogram, [0] * BUCKETS) for histogram in self._part.latency]
         # What a header's first word says: the stream, and the type and histogram that go with it.
         self._streams = {
-            task.run_id << 32 | stream: (stream, task.types[stream % types], self._latencies[stream % types])
+            task.run_id << 32 | stream: (stream, task.types[stream % types], *latencies[stream % types])
             for stream in range(streams)
         }
 
@@ -257,48 +262,59 @@ class PythonReceiver:
             except OSError as error:
                 self.errno = error.errno or 0
                 return Reason.POISONED if error.errno == E2BIG else Reason.FAILED
+            finally:
+                self._words[ConsumerWord.LAST_RECEIVE_NS] = self._last
 
     def _run(self, until_ns: int) -> Reason:
-        receive, clock, record = self._receive, time.monotonic_ns, self._record
-        msgtyp, only_stream = self._task.msgtyp, self._only_stream
-        sent, expected = self._board.producers[0].next_number, self._part.expected
+        receive, clock, paced, msgtyp = self._receive, time.monotonic_ns, self._paced, self._task.msgtyp
+        unpack = HEADER.unpack if self._only_headers else HEADER.unpack_from
+        streams, counted, expected = self._streams, self._counted, self._expected
+        near, service, service_seen, t0 = NEAR_BUCKETS, self._service, self._service_seen, self._t0
+        sent, only_stream = self._board.producers[0].next_number, self._only_stream
+        taken: Sequence[tuple[tuple[bytes, int], int]]
         now = clock()
         while True:
             if only_stream and now < until_ns - BURST_NS and (ready := sent[0] - expected[0]) >= FEW:
-                now = self._take(min(ready, BURST))
-                continue
-            text, message_type = receive(True, msgtyp)
-            now = clock()
-            record(text, message_type, now)
+                taken = self._take(min(ready, BURST))
+            else:
+                taken = (((receive(True, msgtyp)), clock()),)
+            for (text, message_type), now in taken:
+                try:
+                    tag, number, intended, started = unpack(text)
+                    stream, its_type, latency, latency_seen = streams[tag]
+                except (KeyError, struct.error):
+                    its_type = 0
+                if message_type != its_type:
+                    self._words[ConsumerWord.FOREIGN] += 1
+                    continue
+                if number == expected[stream]:
+                    expected[stream] = counted[stream] = number + 1
+                else:
+                    self._see(stream, number)
+                if intended >= t0:
+                    if paced:
+                        value = now - intended
+                        bucket = near[value] if 0 <= value < NEAR else bucket_of_far(value)
+                        latency[bucket] = latency_seen[bucket] = latency_seen[bucket] + 1
+                    value = now - started
+                    bucket = near[value] if 0 <= value < NEAR else bucket_of_far(value)
+                    service[bucket] = service_seen[bucket] = service_seen[bucket] + 1
+                    self._last = now
+            if not taken:
+                now = self._last
+            elif len(taken) > 1:
+                self._words[ConsumerWord.HOLDS] = 0
             if now >= until_ns:
                 return Reason.TIME
 
-    def _record(self, text: bytes, message_type: int, now: int) -> None:
-        """Check and record one message, of any stream."""
-        try:
-            tag, number, intended, started = HEADER.unpack_from(text)
-            stream, its_type, latency = self._streams[tag]
-        except (KeyError, struct.error):
-            its_type = 0
-        if message_type != its_type:
-            self._words[ConsumerWord.FOREIGN] += 1
-            return
-        expected = self._part.expected
-        if self._ringed:
-            self._see_in_ring(stream, number)
-        elif number == expected[stream]:
-            expected[stream] = number + 1
-        else:
+    def _see(self, stream: int, number: int) -> None:
+        """A number that is not simply the next one, or one of a stream that several consumers share."""
+        part = self._part
+        if not self._ringed:
             self._check.see(stream, number)
-        if intended >= self._t0:
-            if self._task.paced:
-                latency.record(now - intended)
-            self._service.record(now - started)
-            self._words[ConsumerWord.LAST_RECEIVE_NS] = now
-
-    def _see_in_ring(self, stream: int, number: int) -> None:
-        """A stream that several consumers share: the usual case here, the others in the check."""
-        part, ring = self._part, self._board.rings[stream]
+            self._expected[stream] = part.expected[stream]
+            return
+        ring = self._board.rings[stream]
         part.received[stream] += 1
         generation = ((number >> RING_BITS) + 1) & 255
         if ring[number & RING_MASK] == (generation - 1) & 255 and number >= part.expected[stream]:
@@ -307,26 +323,29 @@ class PythonReceiver:
         else:
             self._check.see(stream, number)
 
-    def _take(self, count_: int) -> int:
-        """Receive `count_` messages that are there, then check and record them; returns when the last one came.
+    def _take(self, count_: int) -> Sequence[tuple[tuple[bytes, int], int]]:
+        """Receive `count_` messages that are there; returns those that are still to be looked at one by one.
 
-        `zip` asks for a message, then for the clock: C calling C. If they are not exactly the next ones of the
-        stream, each is looked at by itself.
+        `zip` asks for a message, then for the clock: C calling C. If they are exactly the next ones of the stream,
+        they are recorded here together, and none is returned.
         """
-        self._words[ConsumerWord.HOLDS] = count_
         calls = map(self._receive, repeat(True), repeat(self._task.msgtyp))
         received = zip(calls, iter(time.monotonic_ns, -1), strict=False)
         taken: list[tuple[tuple[bytes, int], int]] = []
+        self._words[ConsumerWord.HOLDS] = count_
         try:
-            taken.extend(islice(received, count_))  # keeps what came before an error
-        finally:
-            if taken:
-                self._settle(taken)
-            self._words[ConsumerWord.HOLDS] = 0
-        return taken[-1][1]
+            taken.extend(islice(received, count_))
+        except (sysv_ipc.Error, OSError):
+            if not taken:
+                raise  # else what came before it counts first; the next call meets it again
+        if self._settled(taken):
+            taken = []
+        self._words[ConsumerWord.HOLDS] = len(taken)
+        return taken
 
-    def _settle(self, taken: list[tuple[tuple[bytes, int], int]]) -> None:
-        expected, count_ = self._part.expected, len(taken)
+    def _settled(self, taken: list[tuple[tuple[bytes, int], int]]) -> bool:
+        """Record messages together if they are exactly the next ones of the only stream, all sent since t0."""
+        expected, count_ = self._expected, len(taken)
         messages, times = zip(*taken, strict=True)
         texts, types = zip(*messages, strict=True)
         words = array("Q")
@@ -338,54 +357,41 @@ class PythonReceiver:
             and words[2] >= self._t0
             and types.count(self._task.types[0]) == count_
         )
-        if not as_expected:
-            for (text, message_type), now in taken:
-                self._record(text, message_type, now)
-            return
-        expected[0] += count_
-        if self._task.paced:
-            self._latencies[0].record_all(list(map(sub, times, words[2::HEADER_WORDS])))
-        self._service.record_all(list(map(sub, times, words[3::HEADER_WORDS])))
-        self._words[ConsumerWord.LAST_RECEIVE_NS] = times[-1]
+        if as_expected:
+            expected[0] += count_
+            self._counted[0] = expected[0]
+            if self._paced:
+                _, _, latency, latency_seen = self._streams[words[0]]
+                record_all(latency, latency_seen, list(map(sub, times, words[2::HEADER_WORDS])))
+            record_all(self._service, self._service_seen, list(map(sub, times, words[3::HEADER_WORDS])))
+            self._last = times[-1]
+        return as_expected
 
 
-class Recorder:
-    """A histogram in shared memory, written to at once, read from a list: a look into shared memory costs more."""
+def bucket_of_far(value: int) -> int:
+    """The bucket of a value in ns that is not near."""
+    return FAR_BUCKETS[value >> 9] if 0 <= value < FAR else bucket_of(value)
 
-    def __init__(self, histogram: memoryview) -> None:
-        self._histogram = histogram
-        self._seen = [0] * BUCKETS
 
-    def record(self, value: int) -> None:
-        """Count one value, in ns."""
-        if 0 <= value < NEAR:
-            bucket = NEAR_BUCKETS[value]
-        elif 0 <= value < FAR:
-            bucket = FAR_BUCKETS[value >> 9]
-        else:
-            bucket = bucket_of(value)
-        self._seen[bucket] += 1
-        self._histogram[bucket] = self._seen[bucket]
-
-    def record_all(self, values: list[int]) -> None:
-        """Count many values, in ns."""
-        if min(values) < 0:
-            values = [max(0, value) for value in values]
-        seen, near, far, beyond = self._seen, NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS
-        buckets = [
-            near[value]
-            if value < NEAR
-            else far[value >> 9]
-            if value < FAR
-            else beyond[value >> 18]
-            if value < BEYOND
-            else bucket_of(value)
-            for value in values
-        ]
-        for bucket in buckets:
-            seen[bucket] += 1
-        for bucket in set(buckets):
-            self._histogram[bucket] = seen[bucket]
+def record_all(histogram: memoryview, seen: list[int], values: list[int]) -> None:
+    """Count values, in ns, in a histogram in shared memory and in the list that mirrors it."""
+    if min(values) < 0:
+        values = [max(0, value) for value in values]
+    near, far, beyond = NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS
+    buckets = [
+        near[value]
+        if value < NEAR
+        else far[value >> 9]
+        if value < FAR
+        else beyond[value >> 18]
+        if value < BEYOND
+        else bucket_of(value)
+        for value in values
+    ]
+    for bucket in buckets:
+        seen[bucket] += 1
+    for bucket in set(buckets):
+        histogram[bucket] = seen[bucket]
 
 
 def is_interruption(error: Exception) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness import __version__
 from harness.cli.app import main
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
 
 COMMANDS = ["load", "ceiling", "doctor"]
 
@@ -89,9 +92,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["load", "--label"], "requires an argument"),
     ],
 )
-def test_a_wrong_command_line_is_one_line(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_command_line_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A command or option that there is not ends with 2 and one line that leads to the right help."""
     assert main(arguments) == 2
 

@@ -7,13 +7,15 @@ import io
 import json
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from harness.cli.app import main
 from harness.cli.load import default_consumers
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Harness = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("load", "--rate", "5k", "--duration", "0.2s", "--warmup", "0s")
@@ -27,7 +29,19 @@ def test_without_a_terminal_it_is_plain_lines(harness: Harness) -> None:
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert "look at its queue: nsenter --target" in done.stdout
-    for name in ("asked", "by", "held", "latency", "service", "pacing error", "ledger", "queue", "cost", "machine", "next"):
+    for name in (
+        "asked",
+        "by",
+        "held",
+        "latency",
+        "service",
+        "pacing error",
+        "ledger",
+        "queue",
+        "cost",
+        "machine",
+        "next",
+    ):
         assert f"\n{name}: " in done.stdout
 
 
@@ -95,7 +109,9 @@ def test_the_status_tells_what_the_run_deserves(more: tuple[str, ...], status: i
     done = harness(*SHORT, *more)
 
     assert done.returncode == status, done.stdout
-    assert ("FAILED: " in done.stdout) == (status == 1 and "--fail-if" in more)
+    checks = [line for line in done.stdout.splitlines() if line.startswith("check: ")]
+    assert len(checks) == more.count("--fail-if")
+    assert any(" failed: " in line for line in checks) == (status == 1 and "--fail-if" in more)
 
 
 @pytest.mark.private_ipc
@@ -118,9 +134,7 @@ def test_visible_shows_the_queue_where_ipcs_looks(harness: Harness) -> None:
         (2, 2, 3, "exact", 6),
     ],
 )
-def test_consumers_are_chosen_for_the_machine(
-    cpus: int, queues: int, types: int, select: str, consumers: int
-) -> None:
+def test_consumers_are_chosen_for_the_machine(cpus: int, queues: int, types: int, select: str, consumers: int) -> None:
     """One consumer on few CPUs, two on more, and always as many as queues and types need."""
     assert default_consumers(cpus, queues, types, select) == consumers
 
@@ -141,9 +155,7 @@ def test_consumers_are_chosen_for_the_machine(
         ("--engine python", {"engine": "python"}),
     ],
 )
-def test_options_become_the_plan(
-    arguments: str, expected: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_become_the_plan(arguments: str, expected: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """Each option, and each default, stands in the plan as it was meant."""
     assert main(["load", *arguments.split(), "--dry-run"]) == 0
 

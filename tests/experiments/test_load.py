@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.engines.choice import native_problem
-from harness.experiments.follow import Snapshot
 from harness.experiments.load import run_load
 from harness.experiments.plan import LoadPlan
 from harness.measure.histogram import Histogram
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.experiments.crew import Started
+    from harness.experiments.follow import Snapshot
 
 ENGINES = [
     pytest.param("native", marks=pytest.mark.skipif(native_problem() is not None, reason=f"{native_problem()}")),
@@ -54,9 +54,7 @@ MODES: dict[str, LoadPlan] = {
     "block on a small queue": replace(SHORT, queue_bytes=256),
     "any, 3 types, 3 consumers": replace(SHORT, types=THREE, consumers=3),
     "exact, 3 types, 3 consumers": replace(SHORT, types=THREE, consumers=3, select="exact"),
-    "exact, 2 queues, 7 consumers": replace(
-        SHORT, types=THREE, consumers=7, select="exact", queues=2, producers=3
-    ),
+    "exact, 2 queues, 7 consumers": replace(SHORT, types=THREE, consumers=7, select="exact", queues=2, producers=3),
     "at most, 3 types, 2 consumers": replace(SHORT, types=THREE, consumers=2, select="at-most"),
     "3 queues": replace(SHORT, queues=3, producers=3, consumers=3),
     "sizes 64 to 4096": replace(SHORT, size=(64, 4096)),
@@ -125,7 +123,7 @@ def check_time(plan: LoadPlan, result: dict[str, Any]) -> None:
     assert result["achieved_rate"] > 0
     if plan.fixed_rate is not None:
         assert result["due"] == plan.due
-        assert result["offered_rate"] == pytest.approx(plan.due / result["elapsed_s"])  # type: ignore[operator]
+        assert result["offered_rate"] == pytest.approx(plan.due / result["elapsed_s"])
         assert result["unsent"] == 0 or result["latency_is_lower_bound"]
         assert result["sustained"] in (True, False)
     else:

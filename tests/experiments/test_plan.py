@@ -132,7 +132,9 @@ def test_a_plan_survives_the_way_to_the_leader() -> None:
 def test_the_tables_deal_out_exact_shares(weights: list[int], sizes: tuple[int, int], seed: int) -> None:
     """Over one round of the table each type gets its share to within one message, and sizes cover the whole range."""
     low, high = sizes[0], sizes[0] + sizes[1]
-    made = plan(types=tuple(TypeShare(number + 1, weight) for number, weight in enumerate(weights)), size=(low, high), seed=seed)
+    made = plan(
+        types=tuple(TypeShare(number + 1, weight) for number, weight in enumerate(weights)), size=(low, high), seed=seed
+    )
 
     task = made.producer_task(0, run_id=1, spin=False)
 
@@ -175,14 +177,17 @@ def test_what_is_due_is_the_rate_times_the_window(rate: int, producers: int, dur
 @given(count=st.integers(64, 10**9), producers=st.integers(1, 64), paced=st.booleans())
 def test_a_count_is_dealt_out_whole(count: int, producers: int, paced: bool) -> None:
     """A count is shared among the producers without a rest, at a rate as at none."""
-    made = plan(
-        rate=Fraction(1000) if paced else "max", duration_s=None, count=count, producers=producers
-    )
+    made = plan(rate=Fraction(1000) if paced else "max", duration_s=None, count=count, producers=producers)
 
     assert sum(made.due_of(producer) for producer in range(producers)) == made.due == count
 
 
-@given(types=st.integers(1, 6), queues=st.integers(1, 4), more=st.integers(0, 7), select=st.sampled_from(["any", "exact", "at-most"]))
+@given(
+    types=st.integers(1, 6),
+    queues=st.integers(1, 4),
+    more=st.integers(0, 7),
+    select=st.sampled_from(["any", "exact", "at-most"]),
+)
 def test_each_type_on_each_queue_is_taken(types: int, queues: int, more: int, select: Any) -> None:
     """Whatever the numbers, on every queue somebody takes every type that is sent."""
     made = plan(
@@ -232,7 +237,7 @@ def test_the_window_is_known_where_a_rate_or_a_duration_says_it() -> None:
 
 
 def test_the_plan_in_a_result_can_be_read_by_any_program() -> None:
-    """The JSON holds the rate as a number or words, the key in hexadecimal, and the queue's bytes where they are ours."""
+    """The JSON holds the rate as a number or words, the key in hexadecimal, and the bytes of a queue of ours."""
     ramp = Ramp(Fraction(1000), Fraction(3000), 3)
 
     assert plan().to_json()["rate"] == 500_000.0

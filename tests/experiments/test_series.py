@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,7 +64,7 @@ def test_the_rows_stay_few_and_keep_every_message(rows: int) -> None:
     assert sum(row[1] for row in json["rows"]) == last.sent
     assert (rows - 1) * FIRST_WIDTH_S - last.t_s < series.width_s
     times = [0.0, *(row[0] for row in json["rows"])]
-    widths = [after - before for before, after in zip(times, times[1:], strict=False)]
+    widths = [after - before for before, after in itertools.pairwise(times)]
     assert max(widths) < series.width_s * 1.01
     assert min(widths) > series.width_s * 0.99
 

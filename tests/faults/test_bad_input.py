@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,8 @@ import pytest
 from harness.cli.app import main
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import OrdinaryUser
 
 BAD = {
@@ -113,7 +114,7 @@ def test_a_path_that_may_not_be_written_is_refused_before_the_run(as_user: Ordin
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",), ("--engine", "python")], ids=["", "dry run", "python"])
 def test_without_msgget_it_says_why_and_what_to_do(arguments: tuple[str, ...], no_msgget: tuple[str, ...]) -> None:
-    """Where a filter refuses msgget a run ends with 3, names the filter and the way out; a dry run still shows a plan."""
+    """Where a filter refuses msgget a run ends with 3, names the filter and the way out; a dry run still plans."""
     done = subprocess.run(
         [*no_msgget, sys.executable, "-m", "harness", "load", *arguments], capture_output=True, text=True, check=False
     )

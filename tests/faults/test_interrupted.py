@@ -1,4 +1,4 @@
-"""Signals and terminals: a run that is interrupted shows and saves what it measured, and ends with the shell's status."""
+"""Signals and terminals: an interrupted run shows and saves what it measured, and ends with the shell's status."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import signal
 import struct
 import subprocess
 import termios
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.faults.conftest import Load
 
@@ -26,7 +26,9 @@ pytestmark = pytest.mark.private_ipc
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda given: str(given)
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=str,
 )
 def test_a_signal_ends_the_run(
     number: signal.Signals,
@@ -35,7 +37,7 @@ def test_a_signal_ends_the_run(
     result_of: Callable[[], dict[str, Any]],
     tmp_path: Path,
 ) -> None:
-    """SIGINT, SIGTERM and SIGHUP end a run with 130, 143 and 129; what was measured is shown and saved as incomplete."""
+    """SIGINT, SIGTERM and SIGHUP end a run with 130, 143 and 129; what it measured is shown and saved as incomplete."""
     load = start(*LONG, "--json", str(tmp_path / "result.json"), "--csv", str(tmp_path / "series.csv"))
     load.wait_until_loaded()
 
@@ -200,9 +202,7 @@ def test_stopped_and_continued_it_goes_on(
     start: Callable[..., Load], result_of: Callable[[], dict[str, Any]], tmp_path: Path
 ) -> None:
     """A coordinator that is stopped (Ctrl-Z) and continued ends its run as planned."""
-    load = start(
-        "--rate", "5k", "--duration", "1.2s", "--warmup", "0.1s", "--json", str(tmp_path / "result.json")
-    )
+    load = start("--rate", "5k", "--duration", "1.2s", "--warmup", "0.1s", "--json", str(tmp_path / "result.json"))
     load.crew()
 
     load.process.send_signal(signal.SIGSTOP)

@@ -22,7 +22,12 @@ HARNESS = (sys.executable, "-m", "harness")
 
 def load(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*HARNESS, "load", *SHORT, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=30
+        [*HARNESS, "load", *SHORT, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=30,
     )
 
 
@@ -93,7 +98,9 @@ def test_a_reader_of_the_result_that_went_away_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [("load", "--dry-run"), ("load", "--help"), ("doctor",), ("--version",), ()], ids=lambda given: " ".join(given)
+    "command",
+    [("load", "--dry-run"), ("load", "--help"), ("doctor",), ("--version",), ()],
+    ids=" ".join,
 )
 def test_what_cannot_be_printed_is_one_line(command: tuple[str, ...]) -> None:
     """With standard output on a full disk each command ends with 1 and one line, and no traceback."""

@@ -245,6 +245,8 @@ class Leader:
                 return  # finished, or the coordinator is gone: close() does the rest
 
     def _sample(self) -> None:
+        if self._plan.key is None and self._plan.consumers:
+            return  # nobody else uses the queue: the board's own counts tell its depth
         for queue, words in zip(self._queues, self._board.queues, strict=True):
             try:
                 words[QueueWord.MESSAGES] = queue.stat().messages

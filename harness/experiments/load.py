@@ -165,10 +165,11 @@ def advice(plan: LoadPlan, result: dict[str, Any]) -> str:
         return (
             "Look at by_worker and the warnings: messages went wrong, which the kernel's queue does not do by itself."
         )
+    if result["sustained"] is False:
+        disturbed = disturbance["verdict"] == "disturbed"
+        return f"{disturbance['next_step']} " * disturbed + _slower(plan, result)
     if disturbance["verdict"] == "disturbed":
         return str(disturbance["next_step"])
-    if result["sustained"] is False:
-        return _slower(plan, result)
     if result["queue_full"] and plan.loop.value == "open":
         return f"The queue was full {result['queue_full']:,} times: try a larger --queue-bytes, or --when-full refuse."
     if disturbance["verdict"] in ("oversubscribed", "unknown"):

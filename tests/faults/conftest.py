@@ -51,6 +51,11 @@ def our_queues() -> list[int]:
     return [queue.key for queue in queues() if queue.key in OURS]
 
 
+def _parent_of(pid: int) -> int:
+    """The parent's process id, by /proc/PID/stat, where it stands second behind the name in brackets."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 @dataclass
 class Load:
     """One `harness load`; `output` is what it wrote so far (on a terminal: all of it; else standard output)."""
@@ -75,9 +80,11 @@ class Load:
 
     def crew(self, workers: int = 2) -> list[int]:
         """The process ids of the leader and of its workers, in the order they were started, once all are there."""
-        return sorted(
-            wait_until(lambda: len(found := self.members()) > workers and found, f"a leader and {workers} workers")
-        )
+        found = wait_until(lambda: len(found := self.members()) > workers and found, f"a leader and {workers} workers")
+        [leader] = [pid for pid in found if _parent_of(pid) not in found]
+        # In the order of their birth (proc(5)); process ids start again from below at some point.
+        children = Path(f"/proc/{leader}/task/{leader}/children").read_text()
+        return [leader, *(int(pid) for pid in children.split())]
 
     def read(self, wait_s: float = 0.0) -> None:
         """Take what was written meanwhile."""

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 NS = 1e9
 TICK_S = 0.1
 """On two CPUs each look at the run takes time from a worker: ten a second cost 0.3 % of one CPU."""
+DRAIN_TICK_S = 0.01
+"""The end of a drain brings no event, and nobody should wait for it longer than needed."""
 HURRIED_DRAIN_S = 2.0
 """An interrupted run drains for at most this long."""
 LATE_NS = 200_000_000
@@ -189,6 +191,7 @@ class Follower:
             run.t0_ns, run.end_ns = crew.start()
             self._window()
             self._drain()
+            run.series.finish(self._sample((time.monotonic_ns() - run.t0_ns) / NS))
             crew.finish()
         except RunError as error:
             self._cut("leader-killed", str(error))
@@ -223,7 +226,7 @@ class Follower:
         hurried_ns = time.monotonic_ns() + int(HURRIED_DRAIN_S * NS)
         moved_ns, received = time.monotonic_ns(), self._board.received
         while not (self._crew.producers_done() and self._nothing_left()):
-            self._tick("drain")
+            self._tick("drain", DRAIN_TICK_S)
             now, count = time.monotonic_ns(), self._board.received
             if count != received:
                 moved_ns, received = now, count
@@ -255,9 +258,9 @@ class Follower:
             self._run.cut = Cut(cause, sentence)
             self._run.stopped_ns = min(time.monotonic_ns(), self._run.end_ns or time.monotonic_ns())
 
-    def _tick(self, phase: str) -> None:
+    def _tick(self, phase: str, wait_s: float = TICK_S) -> None:
         """Wait a little for events, then take whatever sample is due."""
-        self._crew.poll(TICK_S)
+        self._crew.poll(wait_s)
         now = time.monotonic_ns()
         run = self._run
         t_s = (now - run.t0_ns) / NS

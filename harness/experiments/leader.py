@@ -254,20 +254,15 @@ class Leader:
             except HarnessError:
                 continue  # removed from outside: the workers meet it too, and report it
 
-    def _reap(self) -> None:
+    def _reap(self, *, wait: bool = False) -> None:
         for pid in list(self._workers):
-            ended, status = os.waitpid(pid, os.WNOHANG)
+            ended, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
             if ended:
                 role, index = self._workers.pop(pid)
                 self._tell("ended", pid=pid, role=role, index=index, **_how_it_ended(status))
 
     def _stop_workers(self) -> None:
-        """The orderly end: the stop flag is up and the queue drained; what is left in it is counted first."""
-        left = 0
-        for queue in self._queues:
-            with suppress(HarnessError):
-                left += queue.stat().messages
-        self._remove_queues()
+        """The orderly end: the stop flag is up. Only what nobody sends or takes any more can be counted."""
         deadline = time.monotonic() + STOP_LIMIT_S
         while self._workers and time.monotonic() < deadline:
             self._signal(signal.SIGUSR1)
@@ -277,6 +272,13 @@ class Leader:
         if self._workers:
             stuck = sorted(f"{role} {index}" for role, index in self._workers.values())
             self._tell("warning", text=f"{', '.join(stuck)} did not stop and had to be killed")
+            self._signal(signal.SIGKILL)
+            self._reap(wait=True)
+        left = 0
+        for queue in self._queues:
+            with suppress(HarnessError):
+                left += queue.stat().messages
+        self._remove_queues()
         self._tell("finished", left=left)
 
     def _signal(self, number: int) -> None:

@@ -166,8 +166,8 @@ def advice(plan: LoadPlan, result: dict[str, Any]) -> str:
             "Look at by_worker and the warnings: messages went wrong, which the kernel's queue does not do by itself."
         )
     if result["sustained"] is False:
-        disturbed = disturbance["verdict"] == "disturbed"
-        return f"{disturbance['next_step']} " * disturbed + _slower(plan, result)
+        first = f"{disturbance['next_step']} " if disturbance["verdict"] == "disturbed" else ""
+        return first + _slower(plan, result)
     if disturbance["verdict"] == "disturbed":
         return str(disturbance["next_step"])
     if result["queue_full"] and plan.loop.value == "open":

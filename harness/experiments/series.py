@@ -46,6 +46,12 @@ class Series:
                 return
         self.samples.append(sample)
 
+    def finish(self, sample: Sample) -> None:
+        """Append the last sample, whether its time has come or not: a short run has a row too."""
+        if len(self.samples) > MOST_ROWS:
+            self.samples.pop()
+        self.samples.append(sample)
+
     def window(self, end_s: float) -> list[Sample]:
         """The samples within [0, end_s]."""
         return [sample for sample in self.samples if 0 <= sample.t_s <= end_s]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from harness.engines.layout import ConsumerWord, Control, ProducerWord, State
+from harness.engines.layout import END_NOW, ConsumerWord, Control, ProducerWord, State
 from harness.engines.protocol import Loop, Reason
 from harness.measure.pacing import NS_PER_S
 
@@ -78,7 +78,7 @@ def produce(sender: Sender, board: Board, producer: int, *, loop: Loop, due: int
 
 
 def consume(receiver: Receiver, board: Board, consumer: int) -> State:
-    """One consumer's life: receive until the queue is removed or a signal comes with the stop flag up."""
+    """One consumer's life: receive until the end is told, by a signal with the stop flag up, or the queue is removed."""
     control, words = board.control, board.consumers[consumer].words
     part = board.consumers[consumer]
     words[ConsumerWord.STATE] = State.READY
@@ -98,6 +98,8 @@ def consume(receiver: Receiver, board: Board, consumer: int) -> State:
             # The slice's last message came at or after the mark.
             words[marks[marked][1]] = max(before, part.total - 1)
             words[ConsumerWord.MARKED] = marked + 1
+        if control[Control.STOP] >= END_NOW:  # not asleep, but at a queue that was not drained: the rest stays there
+            return State.DONE
 
 
 def _wait_for_go(board: Board) -> bool:

@@ -48,9 +48,10 @@ def test_every_option_is_told(command: str, capsys: pytest.CaptureFixture[str]) 
     for option, words in options:
         assert len(re.findall(r"[a-z]{2,}", words)) >= 2, option
     assert max(len(line) for line in text.splitlines()) <= 80
+    assert example(text)[0] == command
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["load", "doctor"])  # that of ceiling takes as long as all others together
 def test_the_example_works_as_it_is_printed(
     command: str, capsys: pytest.CaptureFixture[str], harness: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from typing import Any
 
 import pytest
 
@@ -12,8 +11,6 @@ from harness.engines.choice import native_problem
 from harness.experiments.ceiling import CeilingPlan, run_ceiling
 from harness.show.ceiling import ceiling_lines
 from harness.sysv.errors import PlanError
-
-SHORT = CeilingPlan(rounds=3, duration_s=0.03, warmup_s=0.02, sizes=(32, 1024), pin=False)
 
 
 def test_too_few_rounds_are_refused() -> None:
@@ -28,36 +25,40 @@ def test_a_size_that_cannot_be_sent_is_refused() -> None:
         CeilingPlan(sizes=(8,))
 
 
-def test_every_loop_runs_in_every_round() -> None:
-    """Each loop that is here gets a rate for each round and size, and each ratio is of rates of the same round."""
-    seen: list[tuple[str, int]] = []
+@pytest.fixture(scope="module")
+def ceiling() -> tuple[dict[str, Any], list[str]]:
+    """A short ceiling, and the loops in the order in which they ran."""
+    order: list[str] = []
 
-    result = run_ceiling(SHORT, lambda _done, _of, engine, size: seen.append((engine, size)))
+    def note(done: int, of: int, engine: str, size: int) -> None:
+        order.append(engine)
+
+    plan = CeilingPlan(rounds=3, duration_s=0.03, warmup_s=0.0, sizes=(32,), pin=False)
+    return run_ceiling(plan, note), order
+
+
+def test_every_loop_runs_in_every_round(ceiling: tuple[dict[str, Any], list[str]]) -> None:
+    """Each loop that is here gets a rate for each round, and each ratio is of rates of the same round."""
+    result, _ = ceiling
 
     engines = {"plain", "python"} | (set() if native_problem() else {"bare", "native"})
+    rates = {engine: found["all"] for engine, found in result["sizes"][0]["rates"].items()}
+    ratio = next(item for item in result["sizes"][0]["ratios"] if (item["of"], item["to"]) == ("python", "plain"))
+    pairs = [a / b for a, b in zip(rates["python"], rates["plain"], strict=True)]
     assert result["complete"] is True
-    assert set(seen) == {(engine, size) for engine in engines for size in SHORT.sizes}
-    for entry in result["sizes"]:
-        rates = {engine: entry["rates"][engine]["all"] for engine in entry["rates"]}
-        assert set(rates) == engines
-        assert all(len(values) == SHORT.rounds and min(values) > 0 for values in rates.values())
-        ratio = next(item for item in entry["ratios"] if (item["of"], item["to"]) == ("python", "plain"))
-        pairs = [a / b for a, b in zip(rates["python"], rates["plain"], strict=True)]
-        assert ratio["median"] == pytest.approx(sorted(pairs)[1])
+    assert set(rates) == engines
+    assert all(len(values) == 3 and min(values) > 0 for values in rates.values())
+    assert ratio["median"] == pytest.approx(sorted(pairs)[1])
     assert result["wrong"] == []
     assert json.loads(json.dumps(result)) == result
 
 
-def test_no_loop_always_follows_the_same_one() -> None:
+def test_no_loop_always_follows_the_same_one(ceiling: tuple[dict[str, Any], list[str]]) -> None:
     """The order of the loops turns from round to round, so that what one leaves behind does not favour another."""
-    order: list[str] = []
-
-    run_ceiling(
-        CeilingPlan(rounds=3, duration_s=0.02, warmup_s=0.0, sizes=(32,), pin=False),
-        lambda _done, _of, engine, _size: order.append(engine),
-    )
+    _, order = ceiling
 
     loops = len(set(order))
+
     assert len({order[start] for start in range(0, len(order), loops)}) > 1
 
 
@@ -68,7 +69,7 @@ def test_an_interruption_keeps_whole_rounds() -> None:
     def interrupted() -> str | None:
         return "SIGINT" if runs > 5 else None
 
-    def count(_done: int, _of: int, _engine: str, _size: int) -> None:
+    def count(done: int, of: int, engine: str, size: int) -> None:
         nonlocal runs
         runs += 1
 
@@ -79,16 +80,3 @@ def test_an_interruption_keeps_whole_rounds() -> None:
     assert result["complete"] is False
     assert 1 <= result["sizes"][0]["rounds"] < 5
     assert any("INCOMPLETE" in line for line in ceiling_lines(result))
-
-
-def test_the_command_writes_pure_json_to_standard_output() -> None:
-    """With --json - the report goes to standard error, and standard output can be parsed."""
-    command = "ceiling --rounds 3 --duration 20ms --sizes 32B --no-pin --json -".split()
-
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", *command], capture_output=True, text=True, check=False, timeout=60
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["schema"] == "harness.ceiling/1"
-    assert "python / plain" in done.stderr

@@ -42,13 +42,11 @@ FREE = replace(SHORT, rate="max")
 
 MODES: dict[str, LoadPlan] = {
     "open": SHORT,
-    "open, no warm-up": replace(SHORT, warmup_s=0.0),
     "unpaced": replace(FREE, queue_bytes=64 * 1024),
     "closed, 1 outstanding": replace(FREE, closed=True),
     "closed, 8 outstanding, 2 producers": replace(FREE, closed=True, outstanding=8, producers=2),
     "a count at a rate": replace(SHORT, duration_s=None, count=777, warmup_s=0.0),
     "a count at no rate": replace(FREE, duration_s=None, count=7777, producers=2, warmup_s=0.0),
-    "a count after a warm-up": replace(FREE, duration_s=None, count=7777),
     "closed, a count": replace(FREE, closed=True, outstanding=4, duration_s=None, count=777, warmup_s=0.0),
     "refuse": replace(SHORT, rate=Fraction(20_000), when_full="refuse", queue_bytes=64, drain_s=0.3),
     "block on a small queue": replace(SHORT, queue_bytes=256),
@@ -56,11 +54,9 @@ MODES: dict[str, LoadPlan] = {
     "exact, 3 types, 3 consumers": replace(SHORT, types=THREE, consumers=3, select="exact"),
     "exact, 2 queues, 7 consumers": replace(SHORT, types=THREE, consumers=7, select="exact", queues=2, producers=3),
     "at most, 3 types, 2 consumers": replace(SHORT, types=THREE, consumers=2, select="at-most"),
-    "3 queues": replace(SHORT, queues=3, producers=3, consumers=3),
+    "3 queues, pinned": replace(SHORT, queues=3, producers=3, consumers=3, pin=True),
     "sizes 64 to 4096": replace(SHORT, size=(64, 4096)),
-    "pinned": replace(SHORT, pin=True),
-    "oversubscribed, 8 and 8": replace(SHORT, producers=8, consumers=8, duration_s=0.3),
-    "oversubscribed and unpaced": replace(FREE, producers=8, consumers=8, duration_s=0.2, queue_bytes=16 * 1024),
+    "oversubscribed, 8 and 8": replace(FREE, producers=8, consumers=8, duration_s=0.2, queue_bytes=16 * 1024),
 }
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TRIES = 13
 """Of each kind, in each of the four tests: 52 together."""
 EARLY_S = 0.3
-LATE_S = 1.2
+LATE_S = 0.9
 LIMIT_S = 8.0
 PROMISED_S = 1.0
 

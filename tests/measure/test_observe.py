@@ -101,6 +101,13 @@ class TestUsage:
 
         assert after - before == Usage(30, 10, None, None)
 
+    def test_does_not_hold_wake_ups_against_the_machine(self) -> None:
+        """Two microseconds of waiting for each voluntary switch are what a wake-up takes; only the rest counts."""
+        sleepy, starved = Usage(0, 50_000, 25, 0), Usage(0, 50_000, 5, 0)
+
+        assert sleepy.wait_share(100_000) == 0
+        assert starved.wait_share(100_000) == pytest.approx(0.4)
+
     def test_worst_wait_is_of_the_worker_that_waited_most(self) -> None:
         """The worst worker counts; when one is unknown, so is the worst."""
         workers = [Usage(90, wait_ns, 0, 0) for wait_ns in (1, 5, 2)]

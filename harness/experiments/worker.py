@@ -78,7 +78,7 @@ def produce(sender: Sender, board: Board, producer: int, *, loop: Loop, due: int
 
 
 def consume(receiver: Receiver, board: Board, consumer: int) -> State:
-    """One consumer's life: receive until the end is told, by a signal with the stop flag up, or the queue is removed."""
+    """One consumer's life: receive until a signal comes with the stop flag up, or the queue is removed."""
     control, words = board.control, board.consumers[consumer].words
     part = board.consumers[consumer]
     words[ConsumerWord.STATE] = State.READY

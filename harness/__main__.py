@@ -2,6 +2,6 @@
 
 import sys
 
-from harness.cli.app import main
+from harness.cli.start import main
 
 sys.exit(main())

@@ -140,7 +140,8 @@ def _achieved_rate(run: Run, board: Board) -> float | None:
         first = min((start for start in starts if start), default=0)
         last = max(part.words[ConsumerWord.LAST_RECEIVE_NS] for part in board.consumers)
         if run.engine in ("bare", "plain"):
-            count = board.received - sum(part.words[ConsumerWord.RECEIVED_BEFORE] for part in board.consumers)
+            # They stamp nothing: of what came after t0, that which was sent before it is told by the producers' marks.
+            count = board.received - sum(part.words[ProducerWord.SENT_BEFORE] for part in board.producers)
         else:
             count = board.service().total
         return count * NS / (last - first) if first and last > first else None

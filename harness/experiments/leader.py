@@ -39,9 +39,8 @@ from typing import TYPE_CHECKING, Any
 from harness.engines import choice
 from harness.engines.layout import Board, ConsumerWord, ProducerWord, QueueWord, State
 from harness.experiments import worker
-from harness.sysv import Limits, Queue, enter_private
+from harness.sysv import Limits, Queue, enter_private, sleepers
 from harness.sysv.errors import HarnessError, NamespaceError, PlanError, QueueExistsError, QueueRemovedError
-from harness.sysv.sleepers import sleepers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,15 +4,34 @@ Who needs a queue, its limits, a private namespace, or to know why there are no 
 It knows nothing of what stands above it, and nothing of `harness.measure`. It can be imported on any system: where
 there are no message queues, `diagnose()` says why, and making a Queue raises NoMessageQueuesError. The errors are in
 `harness.sysv.errors`, as one tree for the whole project.
+
+A name's module is imported when the name is first asked for (PEP 562): the command line imports the errors alone to
+show its help, and the rest would double the time that takes.
 """
 
-from harness.sysv.inventory import QueueStat, queues
-from harness.sysv.limits import Limits, Usage, usage
-from harness.sysv.namespace import NamespaceSupport, PrivateNamespace, enter_private, probe
-from harness.sysv.queue import Message, Queue
-from harness.sysv.selector import Selector
-from harness.sysv.support import Support, diagnose, require
-from harness.sysv.waiting import Waiter
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.sysv.asleep import Sleeper, sleepers
+    from harness.sysv.inventory import QueueStat, queues
+    from harness.sysv.limits import Limits, Usage, usage
+    from harness.sysv.namespace import NamespaceSupport, PrivateNamespace, enter_private, probe
+    from harness.sysv.queue import Message, Queue
+    from harness.sysv.selector import Selector
+    from harness.sysv.support import Support, diagnose, require
+    from harness.sysv.waiting import Waiter
+
+_HOMES = {
+    "inventory": ("QueueStat", "queues"),
+    "limits": ("Limits", "Usage", "usage"),
+    "namespace": ("NamespaceSupport", "PrivateNamespace", "enter_private", "probe"),
+    "queue": ("Message", "Queue"),
+    "selector": ("Selector",),
+    "asleep": ("Sleeper", "sleepers"),
+    "support": ("Support", "diagnose", "require"),
+    "waiting": ("Waiter",),
+}
 
 __all__ = [
     "Limits",
@@ -22,6 +41,7 @@ __all__ = [
     "Queue",
     "QueueStat",
     "Selector",
+    "Sleeper",
     "Support",
     "Usage",
     "Waiter",
@@ -30,5 +50,13 @@ __all__ = [
     "probe",
     "queues",
     "require",
+    "sleepers",
     "usage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"harness.sysv.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +15,6 @@ from harness import __version__
 from harness.cli.app import main
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
 COMMANDS = ["load", "ceiling", "doctor"]
@@ -100,3 +102,21 @@ def test_a_wrong_command_line_is_one_line(arguments: list[str], words: str, caps
     said = capsys.readouterr().err
     assert words in said
     assert said.count("\n") == 1
+
+
+def test_ctrl_c_during_the_imports_ends_it_without_a_traceback() -> None:
+    """SIGINT before a run has begun kills the command like any program: no traceback, and the shell's status 130."""
+    code = (
+        "import os, signal, sys\n"
+        "import harness.cli.start as start\n"
+        "class Trap:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'harness.cli.app': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Trap())\n"
+        "start.main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == ""

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.sysv import Queue, queues
-from harness.sysv.sleepers import sleepers
+from harness.sysv import Queue, queues, sleepers
 
 Harness = Callable[..., subprocess.CompletedProcess[str]]
 KEY = 0xC0049

@@ -22,8 +22,7 @@ import pytest
 from harness.engines import choice
 from harness.engines.layout import HEADER, HEADER_BYTES, Board, Shape, new_memory
 from harness.engines.protocol import TABLE_SIZE, ConsumerTask, Loop, ProducerTask
-from harness.sysv import Queue, Selector
-from harness.sysv.sleepers import sleepers
+from harness.sysv import Queue, Selector, sleepers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -118,14 +118,10 @@ class PythonSender:
         message_type, kind, size = self._next_message()
         tag, first = self._first_tag + kind, counted[kind]
         paced = self._task.loop is Loop.OPEN
-        if paced and self.k >= 0:
-            # The first one's error; the others follow on the return of the one before.
-            error = now - max(self._due(self.k), self._returned)
-            self._pacing[NEAR_BUCKETS[error] if 0 <= error < NEAR else bucket_of(error)] += 1
-            self._pacing[0] += count_ - 1
+        due = self._due(self.k) if paced else now
+        at = self.k
         try:
             if count_ == 1:
-                due = self._due(self.k) if paced else now
                 self._send(self._packers[size](tag, first, due, now), False, message_type)
                 counted[kind] = first + 1
                 return
@@ -133,10 +129,18 @@ class PythonSender:
             dues = self._dues() if paced else repeat(now)
             texts = map(self._packers[size], repeat(tag), count(first), dues, iter(clock, -1))
             sends = map(self._send, islice(texts, count_), repeat(False), repeat(message_type))
-            for counted[kind], _ in zip(count(first + 1), sends):
+            for counted[kind], _ in zip(count(first + 1), sends, strict=False):  # counts each one as it is sent
                 pass
         finally:
-            self.k += counted[kind] - first
+            if sent := counted[kind] - first:
+                self.k += sent
+                if paced and at >= 0:
+                    self._record_pacing(now - max(due, self._returned), followers=sent - 1)
+
+    def _record_pacing(self, error: int, *, followers: int) -> None:
+        """Count one message's pacing error, in ns, and those that followed on the return of the one before."""
+        self._pacing[NEAR_BUCKETS[error] if 0 <= error < NEAR else bucket_of(error)] += 1
+        self._pacing[0] += followers
 
     def _next_message(self) -> tuple[int, int, int]:
         """Type, its index, and size of the next message."""
@@ -198,6 +202,8 @@ class PythonSender:
                     if is_interruption(error) and not self._board.control[Control.STOP]:
                         continue
                     raise
+                if self._task.loop is Loop.OPEN and self.k >= 0:
+                    self._record_pacing(since - max(due, self._returned), followers=0)
                 self._counted[kind] += 1
                 self.k += 1
                 return

@@ -249,3 +249,16 @@ def test_sends_in_the_order_of_its_numbers(engine: Engine, bench: type[Bench]) -
 
     headers = [header for _, header, _ in at.take()]
     assert all(one[1] + 1 == other[1] and one[3] <= other[3] for one, other in pairwise(headers))
+
+
+def test_counts_a_pacing_error_for_each_message_it_sends(engine: Engine, bench: type[Bench]) -> None:
+    """Each message that is sent has its place in the histogram, in a burst that a full queue cuts short too."""
+    at = bench(holds=5)
+    at.board.control[Control.T0_NS] = time.monotonic_ns() - 10**9
+    sender = at.sender(engine, loop=Loop.OPEN, period_ns=1000.0, refuse=True)
+
+    sender.run(at.forever, 9)
+
+    assert at.board.sent == 5
+    assert at.board.refused == 4
+    assert at.board.pacing().total == 5

@@ -3,7 +3,7 @@
 #   make load     the main job: harness load --rate 500k
 #   make test     all tests, in parallel
 #   make check    lint, format and types
-#   make ceiling  what the measuring itself costs (a minute and a half)
+#   make ceiling  what the measuring itself costs (three minutes)
 #   make clean    remove .venv and what was built
 
 PYTHON ?= python3

@@ -13,7 +13,7 @@ from harness.cli.parsing import read
 
 def ceiling(
     rounds: Annotated[int, typer.Option(metavar="N", help="Rounds; each runs every loop once, at every size.")] = 11,
-    duration: Annotated[str, typer.Option(metavar="TIME", help="Measured length of one run.")] = "250ms",
+    duration: Annotated[str, typer.Option(metavar="TIME", help="Measured length of one run.")] = "500ms",
     sizes: Annotated[str, typer.Option(metavar="SIZES", help="Message sizes, with commas.")] = "32B,1KiB,8KiB",
     pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Pin the two processes to two CPUs.")] = True,
     json_file: Annotated[
@@ -23,7 +23,7 @@ def ceiling(
     """Hold both engines, with everything on, against loops that only send and receive.
 
     By turns in the same rounds, since single runs differ by a third; the medians of the ratios are what counts.
-    It takes about a minute and a half.
+    It takes about three minutes.
 
     Example: harness ceiling --rounds 3 --duration 100ms --sizes 32B
     """

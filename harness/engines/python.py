@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 import time
 from array import array
+from collections import Counter
 from errno import E2BIG, EINVAL
 from itertools import chain, count, islice, repeat
-from operator import itemgetter, sub
+from operator import itemgetter, rshift, sub
 from typing import TYPE_CHECKING, Any
 
 from harness.engines.checks import sequence_check
@@ -23,7 +24,7 @@ from harness.measure.ledger import RING_BITS, RING_MASK
 from harness.sysv.binding import sysv_ipc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from harness.engines.layout import Board
     from harness.sysv import Queue
@@ -380,27 +381,25 @@ class PythonReceiver:
 
 def bucket_of_far(value: int) -> int:
     """The bucket of a value in ns that is not near."""
-    return FAR_BUCKETS[value >> 9] if 0 <= value < FAR else bucket_of(value)
+    if NEAR <= value < FAR:
+        return FAR_BUCKETS[value >> 9]
+    return BEYOND_BUCKETS[value >> 18] if FAR <= value < BEYOND else bucket_of(value)
 
 
 def record_all(histogram: memoryview, seen: list[int], values: list[int]) -> None:
     """Count values, in ns, in a histogram in shared memory and in the list that mirrors it."""
-    if min(values) < 0:
-        values = [max(0, value) for value in values]
-    near, far, beyond = NEAR_BUCKETS, FAR_BUCKETS, BEYOND_BUCKETS
-    buckets = [
-        near[value]
-        if value < NEAR
-        else far[value >> 9]
-        if value < FAR
-        else beyond[value >> 18]
-        if value < BEYOND
-        else bucket_of(value)
-        for value in values
-    ]
-    for bucket in buckets:
-        seen[bucket] += 1
-    for bucket in set(buckets):
+    lowest, highest = min(values), max(values)
+    buckets: Iterable[int]
+    if lowest >= 0 and highest < NEAR:
+        buckets = map(NEAR_BUCKETS.__getitem__, values)
+    elif lowest >= NEAR and highest < FAR:
+        buckets = map(FAR_BUCKETS.__getitem__, map(rshift, values, repeat(9)))
+    elif lowest >= FAR and highest < BEYOND:
+        buckets = map(BEYOND_BUCKETS.__getitem__, map(rshift, values, repeat(18)))
+    else:
+        buckets = [NEAR_BUCKETS[value] if 0 <= value < NEAR else bucket_of_far(value) for value in values]
+    for bucket, number in Counter(buckets).items():
+        seen[bucket] += number
         histogram[bucket] = seen[bucket]
 
 

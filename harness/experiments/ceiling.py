@@ -43,8 +43,8 @@ class CeilingPlan:
     """How many rounds, of which length, with which message sizes. Raises PlanError for fewer than 3 rounds."""
 
     rounds: int = 11
-    duration_s: float = 0.25
-    warmup_s: float = 0.1
+    duration_s: float = 0.5
+    warmup_s: float = 0.2
     sizes: tuple[int, ...] = (32, 1024, 8192)
     pin: bool = True
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from errno import ENOSPC
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.parsing import read
-from harness.sysv.errors import HarnessError, PlanError, UsageError
+from harness.sysv.errors import HarnessError, PlanError, ResultNotSavedError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -202,9 +203,8 @@ def _run(
             result = run_load(
                 plan, display, interrupted=interrupts, argv=["harness", *sys.argv[1:]], thresholds=thresholds
             )
-        if not quiet:
-            _report(result, console)
-        saved = _save(result, destinations)
+        shown = quiet or _report(result, console)
+        saved = _save(result, destinations) and shown
         return _status(result, interrupts.exit_status, saved=saved, strict=strict)
 
 
@@ -216,7 +216,9 @@ def _display(console: Console, *, quiet: bool) -> Silent:
     return View(console) if console.is_terminal else Lines(console.file)  # type: ignore[arg-type]
 
 
-def _report(result: dict[str, Any], console: Console) -> None:
+def _report(result: dict[str, Any], console: Console) -> bool:
+    """Show the report; False when a full disk swallowed it. A reader who went away is no failure."""
+    from harness.cli.app import complain  # noqa: PLC0415  it imports this module
     from harness.show.plain import report_lines  # noqa: PLC0415
     from harness.show.terminal import report  # noqa: PLC0415
 
@@ -225,8 +227,12 @@ def _report(result: dict[str, Any], console: Console) -> None:
             console.print(report(result))
         else:
             print("\n".join(report_lines(result)), file=console.file, flush=True)
-    except (OSError, ValueError):
-        return  # nobody is there to read it; the files and the exit status still tell
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", 0) == ENOSPC:
+            complain(ResultNotSavedError("the report could not be written", why=str(error), hint="make room for it"))
+            return False
+        # Else nobody is there to read it; the files and the exit status still tell.
+    return True
 
 
 def _save(result: dict[str, Any], destinations: dict[str, Destination]) -> bool:

@@ -66,7 +66,6 @@ class QueueWord(IntEnum):
     """Words per queue, written by the leader from msgctl(IPC_STAT)."""
 
     MESSAGES = 0
-    SAMPLED_NS = 1
 
 
 class ProducerWord(IntEnum):

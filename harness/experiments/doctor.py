@@ -284,7 +284,7 @@ def _check_python_engine(seen: Observations) -> Check:
 
 def _check_native_engine(native: NativeEngine) -> Check:
     name = "engine native"
-    rebuild = "in the checkout: pip install --force-reinstall --no-deps ."
+    rebuild = "in the checkout: make clean && make"
     if native.built and native.load_error is None:
         return Check(name, "ok", "built, and loads")
     if native.built:

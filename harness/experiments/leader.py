@@ -249,7 +249,6 @@ class Leader:
         for queue, words in zip(self._queues, self._board.queues, strict=True):
             try:
                 words[QueueWord.MESSAGES] = queue.stat().messages
-                words[QueueWord.SAMPLED_NS] = time.monotonic_ns()
             except HarnessError:
                 continue  # removed from outside: the workers meet it too, and report it
 

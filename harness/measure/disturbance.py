@@ -78,20 +78,26 @@ class Disturbance:
             return "Repeat the run and compare medians, or run where the kernel shows what is missing, as in the VM."
         if self.verdict == "oversubscribed":
             return f"Use at most {self.cpus} workers here, or a machine with {self.workers} CPUs."
-        for source in self._disturbances():
-            return self._remedy(source)
+        if found := self._disturbances():
+            return self._remedy("throttled" if "throttled" in found else max(found, key=self._times_its_limit))
         return "Nothing: the machine was quiet."
 
     def to_json(self) -> dict[str, Any]:
         """The verdict with its reasons and next step, and all that they rest on."""
         return {"verdict": self.verdict, "reasons": self.reasons, "next_step": self.next_step, **asdict(self)}
 
+    def _times_its_limit(self, source: str) -> float:
+        """How far over its limit a share is: a little steal is not what made a worker wait for half its time."""
+        return (
+            (self.steal_share or 0) / STEAL_LIMIT if source == "steal" else (self.runnable_wait_share or 0) / WAIT_LIMIT
+        )
+
     @property
     def _oversubscribed(self) -> bool:
         return self.workers > self.cpus
 
     def _disturbances(self) -> dict[str, str]:
-        """Each source that is over its limit, with its sentence; what is surest to remedy comes first."""
+        """Each source that is over its limit, with its sentence."""
         seen = {}
         if self.throttled_ns:
             seen["throttled"] = f"The cgroup's CPU limit stopped us for {self.throttled_ns / 1e6:.3g} ms (limit: 0 ms)."

@@ -245,11 +245,11 @@ def test_slow_clock_source_is_a_note(source: str | None, status: str) -> None:
     ("native", "seen", "to_do"),
     [
         (NativeEngine(True, None, False, False), "built, and loads", ""),
-        (NativeEngine(True, "undefined symbol", True, True), "does not load: undefined symbol", "pip install"),
+        (NativeEngine(True, "undefined symbol", True, True), "does not load: undefined symbol", "make clean"),
         (NativeEngine(False, None, False, True), "a C compiler is missing", "gcc python3-dev"),
         (NativeEngine(False, None, True, False), "Python's headers are missing", "gcc python3-dev"),
         (NativeEngine(False, None, False, False), "a C compiler and Python's headers are missing", "gcc python3-dev"),
-        (NativeEngine(False, None, True, True), "are here", "pip install"),
+        (NativeEngine(False, None, True, True), "are here", "make clean"),
     ],
 )
 def test_native_engine_that_is_not_there_is_told_with_what_is_missing(

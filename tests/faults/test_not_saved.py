@@ -127,3 +127,13 @@ def test_standard_descriptors_that_are_closed_do_no_harm(closed: str, tmp_path: 
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
     assert json.loads(file.read_text())["complete"] is True
+
+
+def test_a_report_that_a_full_disk_swallowed_fails_the_run() -> None:
+    """With standard output on /dev/full the report is lost: one line and a hint say so, and the status is 1."""
+    with Path("/dev/full").open("w", encoding="ascii") as full:
+        done = load(stdout=full.fileno())
+
+    assert done.returncode == 1
+    assert "the report could not be written" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -101,3 +101,18 @@ class TestVerdict:
         assert data["throttled_ns"] is None
         assert data["jitter"]["max_ns"] == 9_000
         assert (data["workers"], data["cpus"]) == (2, 2)
+
+
+def test_the_next_step_is_about_what_disturbed_most() -> None:
+    """A little steal beside a worker that waited for half its time: what else runs is to be stopped, not the host's."""
+    found = Disturbance(
+        steal_share=0.0054,
+        runnable_wait_share=0.49,
+        throttled_ns=0,
+        jitter=None,
+        workers=2,
+        cpus=2,
+        busy_others_share=0.5,
+    )
+
+    assert "what else runs on this machine" in found.next_step

@@ -198,7 +198,7 @@ def as_user(pytestconfig: pytest.Config) -> OrdinaryUser:
 @pytest.fixture(scope="session")
 def no_msgget(pytestconfig: pytest.Config) -> tuple[str, ...]:
     """What to put before a command so that it finds no message queues: msgget and its kin answer ENOSYS."""
-    return (sys.executable, str(pytestconfig.rootpath / "tests" / "no_msgget.py"))
+    return (sys.executable, str(pytestconfig.rootpath / "harness" / "labkit" / "no_msgget.py"))
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.sysv.asleep import Sleeper, sleepers
+    from harness.sysv.asleep import Sleeper, asleep_in, sleepers
     from harness.sysv.inventory import QueueStat, queues
     from harness.sysv.limits import Limits, Usage, usage
+    from harness.sysv.msgget import msgget_errno
     from harness.sysv.namespace import NamespaceSupport, PrivateNamespace, enter_private, probe
+    from harness.sysv.peeking import peek, peek_types
     from harness.sysv.queue import Message, Queue
     from harness.sysv.selector import Selector
     from harness.sysv.support import Support, diagnose, require
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "inventory": ("QueueStat", "queues"),
     "limits": ("Limits", "Usage", "usage"),
+    "msgget": ("msgget_errno",),
     "namespace": ("NamespaceSupport", "PrivateNamespace", "enter_private", "probe"),
+    "peeking": ("peek", "peek_types"),
     "queue": ("Message", "Queue"),
     "selector": ("Selector",),
-    "asleep": ("Sleeper", "sleepers"),
+    "asleep": ("Sleeper", "asleep_in", "sleepers"),
     "support": ("Support", "diagnose", "require"),
     "waiting": ("Waiter",),
 }
@@ -45,8 +49,12 @@ __all__ = [
     "Support",
     "Usage",
     "Waiter",
+    "asleep_in",
     "diagnose",
     "enter_private",
+    "msgget_errno",
+    "peek",
+    "peek_types",
     "probe",
     "queues",
     "require",

@@ -1,12 +1,17 @@
-"""Who is asleep in msgsnd or msgrcv on a queue, as /proc tells. Used before a run touches somebody else's queue.
+"""Who is asleep in msgsnd or msgrcv, and in what words it asked, as /proc tells.
 
-The kernel keeps no public list of a queue's waiters. /proc/PID/syscall (proc(5)) shows the number and the arguments
-of the call that a process is blocked in, and the first argument of both calls is the queue's id. It can be read
-for one's own processes, and by root for all; a process that cannot be read is not seen.
+Used before a run touches somebody else's queue, and by who shows what a process waits for. The kernel keeps no public
+list of a queue's waiters. /proc/PID/syscall (proc_pid_syscall(5)) shows the number and the arguments of the call that a
+process is blocked in: for both calls the queue's id, the message's address and a size, then for msgrcv the msgtyp.
+
+It is read with the right to trace a process (ptrace(2), PTRACE_MODE_ATTACH_FSCREDS): root reads all, others their own,
+and under Yama (kernel.yama.ptrace_scope 1, as on Ubuntu) only their own descendants. A process that cannot be read, a
+32-bit program, and the threads beside a process's main one are not seen.
 """
 
 from __future__ import annotations
 
+import ctypes
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,30 +23,67 @@ CALLS = {
 }
 """Numbers of the two calls (Linux, arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h)."""
 
+PROC = Path("/proc")
+
+_WORDS = 9  # the number, six arguments, the stack pointer, the program counter; fewer when not in a call
+
 
 @dataclass(frozen=True, slots=True)
 class Sleeper:
-    """A process (or thread's main process) asleep on a queue."""
+    """A process (or thread's main process) asleep on a queue, and what it asked for.
+
+    `size_bytes` is the size of the message that it sends, or of the buffer that it receives into. `msgtyp` is what a
+    receiver asked for, as in Selector; None for a sender. `queue_id` is a number of the sleeper's IPC namespace.
+    """
 
     pid: int
     call: str
+    msgtyp: int | None
+    size_bytes: int
+    queue_id: int
 
 
-def sleepers(queue_id: int, proc: Path = Path("/proc")) -> list[Sleeper]:
+def sleepers(queue_id: int, proc: Path = PROC) -> list[Sleeper]:
     """The processes of this IPC namespace that sleep in msgsnd or msgrcv on the queue, as far as they can be read."""
-    calls = CALLS.get(platform.machine(), {})
     mine = (proc / "self/ns/ipc").readlink()
     found = []
     for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
-        try:
-            words = (entry / "syscall").read_text(encoding="ascii").split()
-            if len(words) < 2 or not words[0].isdigit():  # noqa: PLR2004  "running", or a number and arguments
-                continue
-            call = calls.get(int(words[0]))
-            if call and int(words[1], 16) == queue_id and (entry / "ns/ipc").readlink() == mine:
-                found.append(Sleeper(int(entry.name), call))
-        except OSError:
-            continue  # it ended, or is not ours to read
+        sleeper = asleep_in(int(entry.name), proc)
+        if sleeper and sleeper.queue_id == queue_id and _namespace(entry) == mine:
+            found.append(sleeper)
     return sorted(found, key=lambda sleeper: sleeper.pid)
+
+
+def asleep_in(pid: int, proc: Path = PROC) -> Sleeper | None:
+    """What a process sleeps in, if that is msgsnd or msgrcv on a queue of its own IPC namespace, whichever that is.
+
+    None if it sleeps elsewhere, runs, has ended, or is not ours to read. The answer is of one moment: it may have
+    woken by now.
+    """
+    try:
+        words = (proc / str(pid) / "syscall").read_text(encoding="ascii").split()
+    except OSError:
+        return None  # it ended, or is not ours to read
+    if len(words) < _WORDS:
+        return None
+    call = CALLS.get(platform.machine(), {}).get(int(words[0]))
+    if call is None:
+        return None
+    queue_id, _address, size_bytes, msgtyp = (int(word, 16) for word in words[1:5])
+    return Sleeper(
+        pid=pid,
+        call=call,
+        # As printed the argument is an unsigned word of the machine.
+        msgtyp=ctypes.c_int64(msgtyp).value if call == "msgrcv" else None,
+        size_bytes=size_bytes,
+        queue_id=ctypes.c_int32(queue_id).value,  # a C int: the word's upper half may hold anything
+    )
+
+
+def _namespace(entry: Path) -> Path | None:
+    try:
+        return (entry / "ns/ipc").readlink()
+    except OSError:
+        return None  # it ended, or is not ours to read

@@ -1,6 +1,6 @@
 """What a caller may hand to a queue: keys, modes, payloads, sizes, timeouts; checked before sysv_ipc sees them.
 
-Used by queue.py. sysv_ipc must not be trusted with this: it takes str (and sends UTF-8), reads key None as "draw a
+Used by queue.py, and for what goes to the C library. sysv_ipc must not be trusted with this: it takes str (and sends UTF-8), reads key None as "draw a
 random key", cuts a too long key to 32 bits, and has crashed the interpreter on `send(5)` (seen with 1.2.0).
 """
 
@@ -16,14 +16,14 @@ LARGEST_SIZE_BYTES = 2**31 - 1
 """msgmax and msgmnb are C ints in the kernel (ipc/ipc_sysctl.c)."""
 
 
-def signed_key(key: int) -> int:
+def signed_key(key: int, *, private: bool = False) -> int:
     """The key_t, a signed 32-bit number, of a `key` written as ipcs prints it: 1 to 0xffffffff.
 
-    Raises UsageError for anything else; 0 is IPC_PRIVATE, which names no queue.
+    Raises UsageError for anything else; 0 is IPC_PRIVATE, which names no queue, and passes if `private` says so.
     """
     if not _is_int(key) or not 0 <= key <= LARGEST_KEY:
-        raise UsageError(f"a key must be an int from 1 to 0x{LARGEST_KEY:x}, not {key!r}")
-    if key == 0:
+        raise UsageError(f"a key must be an int from {0 if private else 1} to 0x{LARGEST_KEY:x}, not {key!r}")
+    if key == 0 and not private:
         raise UsageError(
             "a key must not be 0", why="0 is IPC_PRIVATE, a new queue at every call", hint="use Queue.private()"
         )

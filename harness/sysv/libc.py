@@ -1,6 +1,6 @@
-"""The C library's calls that neither Python 3.11 nor sysv_ipc offers: unshare, and msgctl of any id.
+"""The C library's calls that neither Python 3.11 nor sysv_ipc offers: unshare, msgctl of any id, msgrcv that copies.
 
-Used by support.py, namespace.py and inventory.py. It knows no queue and raises no error of ours: a call
+Used by support.py, namespace.py, inventory.py, peeking.py and msgget.py. It knows no queue and raises no error of ours: a call
 answers with its result and errno, and the caller judges.
 """
 

@@ -1,7 +1,8 @@
 """One System V message queue, typed: create or open it, send, receive, look at it, remove it.
 
 Used by everything above that touches a queue; loops that must be fast check their payloads themselves and use `raw`.
-Not here: all queues of the machine (inventory.py), the limits (limits.py), the private namespace (namespace.py).
+Not here: all queues of the machine (inventory.py), the limits (limits.py), the private namespace (namespace.py), a look
+at messages that stay (peeking.py).
 
 Three things sysv_ipc leaves to its caller are done here. What is handed in is checked first (checks.py says why).
 A call that a signal interrupts is made again, as PEP 475 has it for Python's own calls: the signal's handler runs, and

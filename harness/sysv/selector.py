@@ -1,7 +1,7 @@
 """Which messages a receiver takes: msgrcv's third argument, with a name for each of its three meanings.
 
-Used by queue.py and by whoever plans who receives what. Not here: Linux's MSG_EXCEPT and MSG_COPY, which sysv_ipc
-does not offer.
+Used by queue.py and by whoever plans who receives what. Not here: Linux's MSG_EXCEPT, which sysv_ipc does not offer,
+and MSG_COPY (peeking.py).
 """
 
 from __future__ import annotations

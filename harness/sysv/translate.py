@@ -1,6 +1,6 @@
 """sysv_ipc's exceptions turned into the project's tree of errors.
 
-Used by queue.py alone. sysv_ipc 1.2 names failures inconsistently: a removed queue is ExistentialError on receive but
+Used by queue.py, and by peeking.py for the bare number of its call. sysv_ipc 1.2 names failures inconsistently: a removed queue is ExistentialError on receive but
 OSError EINVAL on a later send, msgmni reached is an OSError without errno, and EINTR is the bare base class, which
 queue.py retries and which never gets here. The numbers are those of msgget(2), msgop(2) and msgctl(2).
 """
@@ -8,11 +8,13 @@ queue.py retries and which never gets here. The numbers are those of msgget(2), 
 from __future__ import annotations
 
 import errno
+import os
 
 from harness.sysv import support
 from harness.sysv.binding import sysv_ipc
 from harness.sysv.errors import (
     HarnessError,
+    MachineError,
     MessageTooLargeError,
     NoSuchQueueError,
     PoisonMessageError,
@@ -104,6 +106,31 @@ def from_receive(error: Exception, *, queue: str, taken: str, max_bytes: int) ->
         return QueueLimitError(f"no memory for a buffer of {max_bytes} bytes", errno=errno.ENOMEM)
     support.require()
     return _other(f"msgrcv from {queue} failed", error)
+
+
+def from_copy(number: int, *, queue: str, index: int) -> HarnessError:
+    """The error for the errno `number` of msgrcv with MSG_COPY of the message at `index`, except ENOMSG."""
+    if number in (errno.EIDRM, errno.EINVAL):
+        return removed(queue, number)
+    if number == errno.EACCES:
+        return _permission(queue, "look into it", number)
+    if number == errno.E2BIG:
+        return MessageTooLargeError(
+            f"message {index} of {queue} cannot be copied",
+            why="it is larger than msgmax, which was lowered since it was sent",
+            hint="raise it again: sysctl kernel.msgmax",
+            errno=number,
+        )
+    if number == errno.ENOMEM:
+        return QueueLimitError(f"no memory for a copy of message {index} of {queue}", errno=number)
+    support.require()
+    if number == errno.ENOSYS:
+        return MachineError(
+            "queued messages cannot be looked at here",
+            why="msgrcv answers ENOSYS to MSG_COPY: this kernel was built without CONFIG_CHECKPOINT_RESTORE",
+            hint="use another kernel, or the project's virtual machine: vagrant up; ipcs -q tells how many there are",
+        )
+    return _other(f"msgrcv with MSG_COPY from {queue} failed", OSError(number, os.strerror(number)))
 
 
 def from_msgctl(error: Exception, *, queue: str, action: str) -> HarnessError:

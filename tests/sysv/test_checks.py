@@ -36,6 +36,14 @@ def test_key_0_is_refused_with_the_way_to_a_private_queue() -> None:
     assert "Queue.private" in caught.value.hint
 
 
+@pytest.mark.parametrize("wrong", [-1, 2**32, "1", None, False])
+def test_where_private_keys_pass_the_others_are_still_refused(wrong: object) -> None:
+    """With `private`, 0 is a key too, and what ipcs cannot print is still none."""
+    assert checks.signed_key(0, private=True) == 0
+    with pytest.raises(UsageError, match="an int from 0 to"):
+        checks.signed_key(wrong, private=True)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("wrong", [-1, 0o1000, "600", None, True, 0o600 + 0.0])
 def test_a_wrong_mode_is_refused(wrong: object) -> None:
     """Modes are ints from 0 to 0o777."""

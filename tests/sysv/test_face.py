@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import harness.sysv
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WITHOUT_LINUX = """
 import asyncio, ctypes, json, multiprocessing, pathlib, platform, subprocess, sys, typing
@@ -33,6 +30,13 @@ def test_the_face_is_sorted_and_complete() -> None:
 
     assert names == sorted(names)
     assert [name for name in names if not hasattr(harness.sysv, name)] == []
+
+
+def test_no_name_of_the_face_is_a_modules_name() -> None:
+    """A module of the same name would take a name's place in the package as soon as it is imported."""
+    modules = {path.stem for path in Path(harness.sysv.__file__).parent.glob("*.py")}
+
+    assert not modules & set(harness.sysv.__all__)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Run a command on a machine that seems to have no System V message queues, as WSL1 or an old container.
 
-    python tests/no_msgget.py COMMAND [ARGUMENT...]
+    python -m harness.labkit.no_msgget COMMAND [ARGUMENT...]
 
 A seccomp filter answers ENOSYS to msgget, msgsnd, msgrcv and msgctl in this process, which then becomes COMMAND; all
 that it starts inherit the filter. It needs no privilege, and no package. For x86_64 and aarch64 Linux.
@@ -78,6 +78,6 @@ def refuse_message_queues() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        sys.exit("usage: no_msgget.py COMMAND [ARGUMENT...]")
+        sys.exit("usage: python -m harness.labkit.no_msgget COMMAND [ARGUMENT...]")
     refuse_message_queues()
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,0 +1,136 @@
+"""What holds for every lab: its solution passes, its starter passes nothing, its mistakes fail as they say, it is whole.
+
+Labs are run by a real pytest, as a learner runs them; the outcome of each check is read from --lab-report.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.labkit.catalog import Lab, labs_in
+
+ROOT = Path(__file__).parents[2]
+LABS = labs_in(ROOT / "labs")
+MISTAKES = [path for lab in LABS for path in sorted((lab.folder / "mistakes").glob("*.py"))]
+SECTIONS = ["Goal", "Before you start", "Predict", "Do", "Check", "Look back"]
+LINES = ["**Out of scope:**", "**Minutes:**"]
+
+
+def checks_of(lab: Lab, report: Path, *options: str) -> dict[str, Any]:
+    """What each check of the lab found, by its name."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(lab.folder), "--lab-report", str(report)]
+        + list(options),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert report.exists(), done.stdout + done.stderr
+    (found,) = json.loads(report.read_text(encoding="utf-8"))["labs"]
+    return {check["name"]: check for check in found["checks"]}
+
+
+def field(text: str, name: str) -> str:
+    """What a mistake's docstring says behind `name:`."""
+    found = re.search(rf"^{name}: (.*)$", text, re.MULTILINE)
+    assert found, f"no line `{name}:`"
+    return found[1].strip()
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_the_solution_passes(lab: Lab, tmp_path: Path) -> None:
+    """Every check of a lab passes on its solution, and the solution has no open todo."""
+    checks = checks_of(lab, tmp_path / "report.json", "--solutions")
+
+    assert {name: check["because"] for name, check in checks.items() if check["passed"] is False} == {}
+    assert any(check["passed"] for check in checks.values())
+    assert lab.open_todos(lab.solution) == []
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_the_starter_passes_nothing(lab: Lab, tmp_path: Path) -> None:
+    """No check of a lab passes, and none fails, on its starter: all are not started."""
+    checks = checks_of(lab, tmp_path / "report.json", "--lab-file", str(lab.starter))
+
+    assert {name for name, check in checks.items() if check["passed"] is not None} == set()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda path: f"{path.parents[1].name}-{path.stem}")
+def test_a_mistake_fails_as_it_says(mistake: Path, tmp_path: Path) -> None:
+    """A known mistake fails exactly the checks that it names, and the first of them teaches the words that it names."""
+    text = ast.get_docstring(ast.parse(mistake.read_text(encoding="utf-8"))) or ""
+    expected = [name.strip() for name in field(text, "fails").split(",")]
+
+    checks = checks_of(Lab(mistake.parents[1]), tmp_path / "report.json", "--lab-file", str(mistake))
+
+    failed = {name for name, check in checks.items() if check["passed"] is False}
+    assert failed == set(expected)
+    assert field(text, "teaches") in checks[expected[0]]["because"]
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_a_lab_is_whole(lab: Lab) -> None:
+    """A lab has all its files and three mistakes; its README its sections in order; each task its todo and checks."""
+    readme = (lab.folder / "README.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", readme, re.MULTILINE)
+    tasks = {words.split()[0] for words in lab.open_todos(lab.starter)}
+
+    assert [heading for heading in headings if heading in SECTIONS] == SECTIONS
+    assert [line for line in LINES if line not in readme] == []
+    assert tasks == set(lab.tasks)
+    assert all(check.task for check in lab.checks)
+    assert len(list((lab.folder / "mistakes").glob("*.py"))) >= 3
+    assert (lab.folder / "INSTRUCTOR.md").read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_every_task_has_its_hint(lab: Lab) -> None:
+    """hints.md has three steps for each task, and no task that the lab does not have."""
+    hints = lab.hints()
+
+    assert set(hints) == set(lab.tasks)
+    assert {task: len(steps) for task, steps in hints.items()} == dict.fromkeys(hints, 3)
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_starter_and_solution_have_the_same_names(lab: Lab) -> None:
+    """A learner finds every function of the solution in the starter, with the same parameters and result."""
+
+    def signatures(path: Path) -> dict[str, str]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        return {
+            node.name: f"{ast.unparse(node.args)} -> {ast.unparse(node.returns) if node.returns else ''}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        }
+
+    starter, solution = signatures(lab.starter), signatures(lab.solution)
+
+    assert {name: starter.get(name) for name in solution} == solution
+
+
+@pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
+def test_a_lab_stands_alone(lab: Lab) -> None:
+    """No file of a lab imports another lab."""
+    for path in [lab.starter, lab.solution, lab.test_file]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert not any(module.startswith("labs") for module in modules), path
+
+
+def test_the_labs_are_found() -> None:
+    """The tests here look at the labs that are there, in the order of their numbers."""
+    assert [lab.number for lab in LABS] == sorted(lab.number for lab in LABS)
+    assert LABS
+    assert MISTAKES

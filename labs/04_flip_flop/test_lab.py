@@ -21,9 +21,9 @@ ORDER = "README.md, Predict"
 
 
 @pytest.fixture
-def queue(lab):
+def queue():
     """The demo's queue, removed at the end."""
-    made = sysv_ipc.MessageQueue(lab.KEY, sysv_ipc.IPC_CREX, max_message_size=64)
+    made = sysv_ipc.MessageQueue(12340, sysv_ipc.IPC_CREX, max_message_size=64)
     yield made
     made.remove()
 
@@ -49,6 +49,24 @@ def test_the_sender_puts_one_message_of_type_8_on_the_queue(lab, queue):
         try_="queue.send(TEXT, type=TYPE)",
         see=README,
     )
+
+
+@task("4.1")
+@limit(10)
+def test_the_program_uses_the_key_and_the_mode_of_its_command_line(stage, queue):
+    """`send` uses key 12340, or the queue of `--key`, which it creates with the mode of `--mode`."""
+    programs = [stage.run("send"), stage.run("send", "--key", "0x77", "--mode", "640")]
+    statuses = [program.wait() for program in programs]
+
+    other = stage.queue(0x77)
+    seen = [stage.queue(12340).messages, other and (other.messages, oct(other.mode))]
+    assert (statuses, seen) == ([0, 0], [1, (1, "0o640")]), Teach(
+        saw=f"`send` and `send --key 0x77 --mode 640` ended with {statuses}; in their queues were {seen}",
+        because="two programs meet on a queue because both name the same key",
+        try_="leave KEY, open_queue and main as starter.py has them",
+        see="starter.py",
+    )
+    sysv_ipc.MessageQueue(0x77).remove()
 
 
 # --- 4.2 -------------------------------------------------------------------------------------------------------------
@@ -255,6 +273,7 @@ def test_a_slow_receiver_misses_its_turn(lab, queue):
 def test_a_backlog_goes_to_whoever_comes_first(lab, queue):
     """Messages that were sent before anybody waited go to the first who calls msgrcv, as often as it calls."""
     events = ["send", "send", "send", "A waits", "A waits", "B waits", "A waits", "B waits", "send", "send"]
+    events += ["send", "B waits", "B waits"]  # the last of these finds nothing
 
     compare(
         lab,

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.labkit.apart import end_with_parent
 from harness.labkit.teach import Teach
-from harness.sysv import Limits, Queue, QueueStat, enter_private, libc, queues
+from harness.sysv import Queue, QueueStat, enter_private, libc, queues
 from harness.sysv.errors import HarnessError, NamespaceError
 
 if TYPE_CHECKING:
@@ -54,11 +54,9 @@ class CannotStageError(Exception):
 
 @dataclass
 class Ground:
-    """Where a check runs: `private` or in the host's namespace, its `limits`, and a `steward` if it has one."""
+    """Where a check runs: `private` or in the host's namespace, and with a `steward` if it asked for one."""
 
     private: bool
-    limits: Limits
-    why_shared: str = ""
     steward: socket.socket | None = None
     before: set[int] = field(default_factory=set)
 
@@ -77,7 +75,7 @@ class Ground:
             if Queue.open(BYSTANDER_KEY).stat().messages == 1:
                 return None
         return Teach(
-            saw=f"the queue 0x{BYSTANDER_KEY:08x} was there before the check, with one message; now it is not as it was",
+            saw=f"the queue 0x{BYSTANDER_KEY:08x} had one message before the check, and is not as it was now",
             because="that queue belongs to somebody else, and what is in it or removed from it is lost for them",
             try_="touch only queues whose key or id is yours",
             see="labs/12_hygiene/README.md",
@@ -95,8 +93,11 @@ def _queues_left(mine: list[QueueStat]) -> Teach:
 
 
 def take(*, shared: bool, network: bool, foreign: bool) -> Ground:
-    """Make the ground in this process, which must have one thread; raises CannotStageError."""
-    ground = _ground(shared=shared)
+    """Make the ground in this process, which must have one thread; raises CannotStageError, NamespaceError.
+
+    `shared`: on this machine's own queues; the caller holds `one_at_a_time`.
+    """
+    ground = Ground(private=not shared and _enter_namespace())
     if network:
         _enter_network()
     if foreign:
@@ -109,16 +110,19 @@ def take(*, shared: bool, network: bool, foreign: bool) -> Ground:
     return ground
 
 
-def _ground(*, shared: bool) -> Ground:
-    if shared:
-        return Ground(private=False, limits=Limits.read(), why_shared="--shared-queues")
+def _enter_namespace() -> bool:
+    """Whether this process is in a private namespace now; raises NamespaceError when refused.
+
+    A refusal of the limits alone is none: then the namespace is there, at the kernel's own limits.
+    """
     home = Path("/proc/self/ns/ipc")
     before = home.readlink()
     try:
-        return Ground(private=True, limits=enter_private().limits)
-    except NamespaceError as error:
-        # The refusal may have been of the limits alone: then the namespace is there, at the kernel's defaults.
-        return Ground(private=home.readlink() != before, limits=Limits.read(), why_shared=str(error))
+        enter_private()
+    except NamespaceError:
+        if home.readlink() == before:
+            raise
+    return True
 
 
 @contextlib.contextmanager

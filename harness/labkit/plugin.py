@@ -2,7 +2,8 @@
 
 It looks only at items in a file `labs/NN_name/test_lab.py`; for all others it is not there. The way of a check:
 
-    pytest_runtest_protocol    forks (apart.py); the child takes its ground (ground.py), then lets pytest run the check
+    pytest_runtest_protocol    hands it to checking.py: a forked child (apart.py) takes its ground (ground.py), then
+                               lets pytest run the check
         fixture `lab`          loads lab.py, solution.py or --lab-file (loading.py, watched.py)
         fixture `stage`        starts and ends processes (stage.py)
         pytest_runtest_makereport   turns each report into what a learner is told (verdict.py)
@@ -13,11 +14,8 @@ With --in-process, --pdb and --trace nothing is forked and nobody watches: for a
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import tempfile
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,25 +31,26 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
     from harness.labkit.catalog import Lab
-    from harness.labkit.ground import Ground
     from harness.labkit.stage import Stage
     from harness.labkit.watched import WatchedModule
 
 
 @dataclass
 class Session:
-    """What this pytest process knows of the labs: the labs that were met, their reports, and why there are no queues."""
+    """What this pytest process knows of the labs.
 
-    labs: dict[str, Lab] = field(default_factory=dict)
+    `reports` of their checks; `made`: the labs whose lab.py was made now; `no_queues`: why this machine has none;
+    `shared`: checks stand on this machine's own queues; `ground`: where they run, in words.
+    """
+
     reports: list[Any] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
     no_queues: str = ""
+    shared: bool = False
     ground: str = ""
 
 
 _session: pytest.StashKey[Session] = pytest.StashKey()
-_subject: pytest.StashKey[verdict.Subject] = pytest.StashKey()
-_ground: pytest.StashKey[Ground | None] = pytest.StashKey()
 
 
 # --- options and settings -------------------------------------------------------------------------------------------
@@ -95,6 +94,10 @@ def _check_destination(config: pytest.Config, name: str) -> None:
         raise pytest.UsageError(f"--lab-report: {error}  ({error.hint})") from error
 
 
+def _on_linux() -> bool:
+    return sys.platform == "linux"
+
+
 def _is_worker(config: pytest.Config) -> bool:
     """Whether this is a worker of pytest-xdist, whose controller does what is done once."""
     return hasattr(config, "workerinput")
@@ -111,7 +114,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not asked:
         return
     ours = config.stash[_session]
-    ours.no_queues = _why_no_queues()
+    _look_at_the_ground(config, ours)
     if _is_worker(config) or config.getoption("solutions") or config.getoption("lab_file"):
         return
     if config.getoption("collectonly"):
@@ -136,45 +139,42 @@ def _asked_labs(config: pytest.Config) -> list[Lab]:
     return list(found.values())
 
 
-def _why_no_queues() -> str:
-    from harness.sysv import diagnose  # noqa: PLC0415
-
-    found = diagnose()
-    return "" if found.available else f"no message queues here: {found.explanation}. {found.hint}"
-
-
 def pytest_report_header(config: pytest.Config) -> list[str]:
     ours = config.stash[_session]
-    asked = _asked_labs(config)
-    if not asked:
+    if not ours.ground:
         return []
-    lines = [f"labs: {_ground_words(config, ours)}"]
+    lines = [f"labs: {ours.ground}"]
     if ours.made:
         names = ", ".join(ours.made) if len(ours.made) < 4 else f"{len(ours.made)} labs"  # noqa: PLR2004 - a line's worth
         lines.append(f"labs: lab.py made from starter.py in {names}; it is yours, and never overwritten")
     return lines
 
 
-def _ground_words(config: pytest.Config, ours: Session) -> str:
-    if ours.no_queues:
-        return ours.no_queues
-    if not _is_forked(config):
-        return "checks run in this process, on this machine's own queues; nobody watches for hangs"
-    if config.getoption("shared_queues"):
-        return "checks run on this machine's own queues, one at a time (ipcs -q shows them)"
-    from harness.sysv import Limits, probe  # noqa: PLC0415
+def _look_at_the_ground(config: pytest.Config, ours: Session) -> None:
+    """Find out where checks will stand, and say it in words."""
+    from harness.sysv import Limits, diagnose, probe  # noqa: PLC0415
 
+    found = diagnose()
+    if not found.available:
+        ours.no_queues = f"no message queues here: {found.explanation}. {found.hint}"
+        ours.ground = ours.no_queues
+        return
     limits = Limits.read()
-    support = probe()
     words = f"msgmax {limits.msgmax}, msgmnb {limits.msgmnb}, msgmni {limits.msgmni}"
-    if not support.available:
-        return (
-            f"no private namespace ({support.why}), so checks run on this machine's own queues, one at a time; {words}"
+    if not _is_forked(config):
+        ours.ground = "in pytest's own process, on this machine's own queues; nobody watches for hangs"
+    elif config.getoption("shared_queues"):
+        ours.shared = True
+        ours.ground = f"on this machine's own queues, one check at a time (ipcs -q shows them); {words}"
+    elif not (support := probe()).available:
+        ours.shared = True
+        ours.ground = (
+            f"on this machine's own queues, one check at a time: no private namespace ({support.why}); {words}"
         )
-    ours.ground = "each check in a private IPC namespace"
-    if not support.limits_can_be_raised:
-        return f"{ours.ground}, at the kernel's own limits ({support.why}); here: {words}"
-    return f"{ours.ground}; {words}"
+    else:
+        where = "each check in a private IPC namespace"
+        own = "" if support.limits_can_be_raised else f", at the kernel's own limits ({support.why}); here"
+        ours.ground = f"{where}{own}; {words}"
 
 
 # --- collection -----------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def _ground_words(config: pytest.Config, ours: Session) -> str:
 
 def pytest_pycollect_makemodule(module_path: Path, parent: Any) -> pytest.Collector | None:
     """Where this system is no Linux, a lab's checks are listed, not imported: they use what only Linux has."""
-    if module_path.name != TEST_FILE or sys.platform == "linux" or lab_of(module_path) is None:
+    if module_path.name != TEST_FILE or _on_linux() or lab_of(module_path) is None:
         return None
     collector: pytest.Collector = _ListedChecks.from_parent(parent, path=module_path)
     return collector
@@ -214,7 +214,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if check is not None:
             strict = bool(config.getoption("solutions") or config.getoption("grade"))
             file = _file_of(lab, config)
-            item.stash[_subject] = verdict.Subject(lab=lab.name, check=check, file=file, strict=strict)
+            item.stash[verdict.SUBJECT] = verdict.Subject(lab=lab.name, check=check, file=file, strict=strict)
 
 
 def _file_of(lab: Lab, config: pytest.Config) -> Path:
@@ -232,7 +232,7 @@ def lab(request: pytest.FixtureRequest) -> WatchedModule:
     from harness.labkit.loading import load  # noqa: PLC0415
     from harness.labkit.watched import WatchedModule  # noqa: PLC0415
 
-    return WatchedModule(load(request.node.stash[_subject].file))
+    return WatchedModule(load(request.node.stash[verdict.SUBJECT].file))
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     """What puts processes and failures on; all that it started is gone afterwards."""
     from harness.labkit.stage import Stage  # noqa: PLC0415
 
-    subject, ground = request.node.stash[_subject], request.node.stash.get(_ground, None)
+    subject, ground = request.node.stash[verdict.SUBJECT], request.node.stash.get(verdict.GROUND, None)
     steward = ground.steward if ground else None
     with Stage(subject.file, tmp_path, number=subject.lab[:2], steward=steward) as made:
         yield made
@@ -259,100 +259,25 @@ def foreign_queue(stage: Stage) -> Any:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    subject = item.stash.get(_subject, None)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    subject = item.stash.get(verdict.SUBJECT, None)
     if subject is None:
         return None
     ours = item.config.stash[_session]
-    if ours.no_queues and (subject.check.needs_queues or sys.platform != "linux"):
-        reports = [verdict.skip_all(item.nodeid, item.location, subject, ours.no_queues)]
-    elif _is_forked(item.config):
-        reports = _run_forked(item, subject)
-    else:
-        return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    if ours.no_queues and (subject.check.needs_queues or not _on_linux()):
+        reports = [verdict.cannot_run(item.nodeid, item.location, subject, ours.no_queues)]
+    elif _is_forked(item.config):
+        from harness.labkit.checking import run_forked  # noqa: PLC0415 - not on Windows
+
+        reports = run_forked(item, subject, shared=ours.shared)
+    else:
+        with todos.watched():
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
-
-
-def _run_forked(item: pytest.Item, subject: verdict.Subject) -> list[pytest.TestReport]:
-    from harness.labkit.apart import run_apart  # noqa: PLC0415 - not on Windows
-    from harness.labkit.evidence import waiting_words  # noqa: PLC0415
-
-    # Nothing of the caller's may be torn down in the fork too: so all is before it, and is made again when needed.
-    item.session._setupstate.teardown_exact(None)  # noqa: SLF001 - pytest has no public way
-    item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined] # noqa: SLF001 - the first to ask empties it
-    marker = item.get_closest_marker("limit")
-    limit_s = float(marker.args[0]) if marker else marks.LIMIT_S
-    with tempfile.NamedTemporaryFile(prefix="harness-todo-") as met, _environment(todos.FILE_VARIABLE, met.name):
-        todos.forget()
-        ending = run_apart(lambda: _reports_inside(item, subject), limit_s=limit_s, look=waiting_words)
-        open_ = todos.met()
-    if not ending.answered or ending.answer is None:
-        return [verdict.ended_badly(item.nodeid, item.location, subject, ending, limit_s, open_)]
-    reports = ending.answer
-    _tell_of_leftovers(reports, subject, ending.left, strayed=ending.strayed)
-    return reports
-
-
-def _tell_of_leftovers(
-    reports: list[pytest.TestReport], subject: verdict.Subject, left: list[str], *, strayed: bool
-) -> None:
-    """A check that went well is red after all when processes of its code go on."""
-    call = next((report for report in reports if report.when == "call"), None)
-    if call is None or not call.passed:
-        return
-    if strayed:
-        verdict.fail(call, subject, verdict.fork_came_back())
-    elif left:
-        verdict.fail(call, subject, verdict.processes_left(left))
-
-
-def _reports_inside(item: pytest.Item, subject: verdict.Subject) -> list[pytest.TestReport]:
-    """In the child: make the ground, run the check with its fixtures, look what it left."""
-    from harness.labkit import ground  # noqa: PLC0415
-
-    shared = bool(item.config.getoption("shared_queues"))
-    try:
-        with contextlib.ExitStack() as stack:
-            if subject.check.needs_queues:
-                made = ground.take(
-                    shared=shared,
-                    network=item.get_closest_marker("own_network") is not None,
-                    foreign="foreign_queue" in getattr(item, "fixturenames", ()),
-                )
-                item.stash[_ground] = made
-                if not made.private:
-                    stack.enter_context(ground.one_at_a_time())
-            reports = runtestprotocol(item, nextitem=None, log=False)
-            call = next((report for report in reports if report.when == "call"), None)
-            told = item.stash[_ground].left_behind() if subject.check.needs_queues and item.stash[_ground] else None
-            if told is not None and call is not None and call.passed:
-                verdict.fail(call, subject, told)
-            return reports
-    except ground.CannotStageError as error:
-        return [verdict.skip_all(item.nodeid, item.location, subject, str(error))]
-    except HarnessError as error:
-        return [verdict.skip_all(item.nodeid, item.location, subject, f"{error} ({error.hint})")]
-    except BaseException:  # noqa: BLE001 - as pytest.exit in a check: it must be told, not lost with the fork
-        report = verdict.skip_all(item.nodeid, item.location, subject, "")
-        report.outcome, report.longrepr = "failed", traceback.format_exc()
-        return [report]
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 @pytest.hookimpl(wrapper=True)
@@ -360,7 +285,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    subject = item.stash.get(_subject, None)
+    subject = item.stash.get(verdict.SUBJECT, None)
     if subject is not None:
         error = call.excinfo.value if call.excinfo else None
         frames = (
@@ -415,7 +340,7 @@ def _write_report(session: pytest.Session, name: str) -> None:
         ours.reports,
         {lab.name: (lab, _file_of(lab, config)) for lab in labs},
         learner=config.getoption("learner"),
-        ground=ours.ground or ours.no_queues,
+        ground=ours.ground,
     )
     try:
         destination(config.invocation_params.dir, name).write(text)

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.labkit import apart, todos
@@ -27,6 +26,7 @@ from harness.sysv import asleep_in, queues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from harness.sysv import Asleep, QueueStat
 
@@ -134,7 +134,8 @@ class Program:
             if time.monotonic() > deadline_s:
                 raise WrongAnswerError(
                     Teach(
-                        saw=f"the program still ran after {limit_s:g} s{self._doing()}; it wrote {self._tail(self.output)}",
+                        saw=f"the program still ran after {limit_s:g} s{self._doing()}; "
+                        f"it wrote {self._tail(self.output)}",
                         because="it should have ended by itself by then",
                         try_="follow what ends its loop, and what it waits for",
                         see=self._by_hand,

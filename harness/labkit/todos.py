@@ -10,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STATUS = 77
 """The exit status of a program that met an open todo: what automake's tests use for "could not be run"."""
@@ -50,17 +54,25 @@ def todo(words: str) -> NoReturn:
 
 
 def met() -> list[str]:
-    """The open tasks that were met since `forget`, by this process and by all that inherited HARNESS_TODO_FILE."""
+    """The open tasks met since `watched` began, by this process and all that inherited HARNESS_TODO_FILE."""
     found = list(_met)
     if name := os.environ.get(FILE_VARIABLE):
         with contextlib.suppress(OSError):
-            found += [line for line in Path(name).read_text(encoding="utf-8").splitlines() if line not in found]
+            lines = Path(name).read_text(encoding="utf-8").splitlines()
+            found += [line for line in lines if line not in found]
     return found
 
 
-def forget() -> None:
-    """Begin anew, as for the next check in the same process."""
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Begin anew: until this ends, `met` tells of this process and of all that are started in it."""
     _met.clear()
-    if name := os.environ.get(FILE_VARIABLE):
-        with contextlib.suppress(OSError):
-            Path(name).write_text("", encoding="utf-8")
+    before = os.environ.get(FILE_VARIABLE)
+    with tempfile.NamedTemporaryFile(prefix="harness-todo-") as file:
+        os.environ[FILE_VARIABLE] = file.name
+        try:
+            yield
+        finally:
+            os.environ.pop(FILE_VARIABLE)
+            if before is not None:
+                os.environ[FILE_VARIABLE] = before

@@ -72,7 +72,7 @@ def _watched(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         heard = _Heard(sys.stdout)
-        with redirect_stdout(heard):  # type: ignore[type-var]  # it writes, and the rest is passed on
+        with redirect_stdout(heard):
             value = function(*args, **kwargs)
         if value is None:
             raise WrongAnswerError(_forgot(function, heard.said))

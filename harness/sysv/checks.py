@@ -1,7 +1,8 @@
 """What a caller may hand to a queue: keys, modes, payloads, sizes, timeouts; checked before sysv_ipc sees them.
 
-Used by queue.py, and for what goes to the C library. sysv_ipc must not be trusted with this: it takes str (and sends UTF-8), reads key None as "draw a
-random key", cuts a too long key to 32 bits, and has crashed the interpreter on `send(5)` (seen with 1.2.0).
+Used by queue.py, and before calls of the C library, where ctypes cuts a number to a C int in silence. sysv_ipc must not
+be trusted with this either: it takes str (and sends UTF-8), reads key None as "draw a random key", cuts a too long key
+to 32 bits, and has crashed the interpreter on `send(5)` (seen with 1.2.0).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The C library's calls that neither Python 3.11 nor sysv_ipc offers: unshare, msgctl of any id, msgrcv that copies.
 
-Used by support.py, namespace.py, inventory.py, peeking.py and msgget.py. It knows no queue and raises no error of ours: a call
-answers with its result and errno, and the caller judges.
+Used by support.py, namespace.py, inventory.py, peeking.py and msgget.py. It knows no queue and raises no error of ours:
+a call answers with its result and errno, and the caller judges.
 """
 
 from __future__ import annotations

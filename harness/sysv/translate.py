@@ -1,8 +1,9 @@
 """sysv_ipc's exceptions turned into the project's tree of errors.
 
-Used by queue.py, and by peeking.py for the bare number of its call. sysv_ipc 1.2 names failures inconsistently: a removed queue is ExistentialError on receive but
-OSError EINVAL on a later send, msgmni reached is an OSError without errno, and EINTR is the bare base class, which
-queue.py retries and which never gets here. The numbers are those of msgget(2), msgop(2) and msgctl(2).
+Used by queue.py, and by peeking.py for the bare number of its call. sysv_ipc 1.2 names failures inconsistently: a
+removed queue is ExistentialError on receive but OSError EINVAL on a later send, msgmni reached is an OSError without
+errno, and EINTR is the bare base class, which queue.py retries and which never gets here. The numbers are those of
+msgget(2), msgop(2) and msgctl(2).
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
 import json
 import os
 import subprocess
@@ -35,30 +34,16 @@ ROOT = Path(__file__).parents[2]
 LIMIT_S = 120
 
 # One or two changes a place: the whole of cosmic-ray's list tries eleven for each arithmetic operator.
+ARITHMETIC = """Add_Sub Sub_Add Mul_Add Div_Mul FloorDiv_Mul Mod_Mul Pow_Mul BitOr_BitAnd BitAnd_BitOr BitXor_BitOr
+LShift_RShift RShift_LShift"""
+COMPARISON = "Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt Is_IsNot IsNot_Is"
+OTHERS = """ReplaceUnaryOperator_Delete_USub ReplaceUnaryOperator_Delete_Not AddNot ReplaceTrueWithFalse
+ReplaceFalseWithTrue ReplaceAndWithOr ReplaceOrWithAnd ReplaceBreakWithContinue ReplaceContinueWithBreak
+ExceptionReplacer NumberReplacer ZeroIterationForLoop"""
 OPERATORS = [
-    *(
-        f"core/ReplaceBinaryOperator_{change}"
-        for change in (
-            "Add_Sub Sub_Add Mul_Add Div_Mul FloorDiv_Mul Mod_Mul Pow_Mul BitOr_BitAnd BitAnd_BitOr BitXor_BitOr "
-            "LShift_RShift RShift_LShift"
-        ).split()
-    ),
-    *(
-        f"core/ReplaceComparisonOperator_{change}"
-        for change in "Eq_NotEq NotEq_Eq Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt Is_IsNot IsNot_Is".split()
-    ),
-    "core/ReplaceUnaryOperator_Delete_USub",
-    "core/ReplaceUnaryOperator_Delete_Not",
-    "core/AddNot",
-    "core/ReplaceTrueWithFalse",
-    "core/ReplaceFalseWithTrue",
-    "core/ReplaceAndWithOr",
-    "core/ReplaceOrWithAnd",
-    "core/ReplaceBreakWithContinue",
-    "core/ReplaceContinueWithBreak",
-    "core/ExceptionReplacer",
-    "core/NumberReplacer",
-    "core/ZeroIterationForLoop",
+    *(f"core/ReplaceBinaryOperator_{change}" for change in ARITHMETIC.split()),
+    *(f"core/ReplaceComparisonOperator_{change}" for change in COMPARISON.split()),
+    *(f"core/{change}" for change in OTHERS.split()),
 ]
 
 
@@ -102,11 +87,9 @@ def _meaning(source: str) -> str:
 
 
 def _words(source: str, text: str, name: str) -> str:
-    lines = [
-        line for line in difflib.unified_diff(source.splitlines(), text.splitlines(), n=0, lineterm="") if line[:1] in "+-"
-    ]
-    place = next((n for n, (a, b) in enumerate(zip(source.splitlines(), text.splitlines(), strict=False), 1) if a != b), 0)
-    return f"line {place}, {name.removeprefix('core/')}: {lines[-1][1:].strip() if lines else ''}"
+    pairs = enumerate(zip(source.splitlines(), text.splitlines(), strict=False), 1)
+    place, line = next(((number, after) for number, (before, after) in pairs if before != after), (0, ""))
+    return f"line {place}, {name.removeprefix('core/')}: {line.strip()}"
 
 
 def is_caught(lab: Lab, mutant: Mutant) -> bool:

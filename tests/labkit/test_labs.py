@@ -1,4 +1,4 @@
-"""What holds for every lab: its solution passes, its starter passes nothing, its mistakes fail as they say, it is whole.
+"""What holds for every lab: its solution passes, its starter nothing, its mistakes fail as they say, it is whole.
 
 Labs are run by a real pytest, as a learner runs them; the outcome of each check is read from --lab-report.
 """
@@ -20,6 +20,7 @@ from harness.labkit.catalog import Lab, labs_in
 ROOT = Path(__file__).parents[2]
 LABS = labs_in(ROOT / "labs")
 MISTAKES = [path for lab in LABS for path in sorted((lab.folder / "mistakes").glob("*.py"))]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 SECTIONS = ["Goal", "Before you start", "Predict", "Do", "Check", "Look back"]
 LINES = ["**Out of scope:**", "**Minutes:**"]
 
@@ -27,8 +28,7 @@ LINES = ["**Out of scope:**", "**Minutes:**"]
 def checks_of(lab: Lab, report: Path, *options: str) -> dict[str, Any]:
     """What each check of the lab found, by its name."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(lab.folder), "--lab-report", str(report)]
-        + list(options),
+        [*PYTEST, str(lab.folder), "--lab-report", str(report), *options],
         cwd=ROOT,
         capture_output=True,
         text=True,

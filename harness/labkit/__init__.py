@@ -9,6 +9,9 @@ watched   what a check sees of that module: a forgotten `return` is told at once
 apart     a piece of work in a forked child, watched from outside, with nothing left of it afterwards
 ground    what such a child stands on: its own namespace, no privileges, somebody else's queue
 evidence  what a hanging check was waiting for
+checking  one check, from its fork to its reports
+failures  why a check did not pass, apart from an assert of its own
+explain   what the kit says of code that raised, hung, died, or left something
 verdict   from pytest's report of a check to: passed, failed, not started, cannot
 stage     the processes and failures that a check puts on
 summary   the lines at the end
@@ -23,12 +26,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.labkit.failures import CannotStageError
     from harness.labkit.marks import limit, needs_no_queues, own_network, task
-    from harness.labkit.stage import Program, Stage
+    from harness.labkit.stage import Program, Stage, wait_until
     from harness.labkit.teach import Teach
     from harness.labkit.todos import todo
 
 _HOMES = {
+    "CannotStageError": "failures",
     "Program": "stage",
     "Stage": "stage",
     "Teach": "teach",
@@ -37,9 +42,21 @@ _HOMES = {
     "own_network": "marks",
     "task": "marks",
     "todo": "todos",
+    "wait_until": "stage",
 }
 
-__all__ = ["Program", "Stage", "Teach", "limit", "needs_no_queues", "own_network", "task", "todo"]
+__all__ = [
+    "CannotStageError",
+    "Program",
+    "Stage",
+    "Teach",
+    "limit",
+    "needs_no_queues",
+    "own_network",
+    "task",
+    "todo",
+    "wait_until",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -86,6 +86,7 @@ def run_apart(work: Callable[[], T], *, limit_s: float, look: Callable[[int], An
                 os.setpgid(0, 0)
                 end_with_parent(caller)
                 faulthandler.register(SHOW_STACK, file=stack, all_threads=True)
+                faulthandler.enable(file=stack)  # a crash is told by whoever watches, not on the terminal
                 own = os.getpid()
                 result = work()
                 if os.getpid() == own:
@@ -101,7 +102,8 @@ def run_apart(work: Callable[[], T], *, limit_s: float, look: Callable[[int], An
         ending: Ending[T] = Ending()
         _watch(pid, ending, limit_s, look)
         ending.left = orphans.end()
-        if ending.status == 0 and not ending.hung:
+        # Its work may have ended the process itself, even with status 0.
+        if ending.status == 0 and not ending.hung and os.fstat(answer.fileno()).st_size > 0:
             answer.seek(0)
             ending.answer, ending.answered = pickle.load(answer), True  # noqa: S301 - our own child wrote it
         stack.seek(0)

@@ -15,6 +15,7 @@ from _pytest.runner import runtestprotocol
 from harness.labkit import explain, ground, marks, todos, verdict
 from harness.labkit.apart import run_apart
 from harness.labkit.evidence import waiting_words
+from harness.labkit.failures import CannotStageError
 from harness.sysv.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _reports_inside(item: pytest.Item, subject: verdict.Subject, *, shared: bool
         call = _passed_call(reports)
         if told is not None and call is not None:
             verdict.fail(call, subject, told)
-    except (ground.CannotStageError, HarnessError) as error:
+    except (CannotStageError, HarnessError) as error:
         return [verdict.cannot_run(item.nodeid, item.location, subject, str(error))]
     except BaseException:  # noqa: BLE001 - as pytest.exit in a check: it must be told, not lost with the fork
         return [verdict.broken(item.nodeid, item.location, subject, traceback.format_exc())]

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.labkit.apart import end_with_parent
+from harness.labkit.failures import CannotStageError
 from harness.labkit.teach import Teach
 from harness.sysv import Queue, QueueStat, enter_private, libc, queues
 from harness.sysv.errors import HarnessError, NamespaceError
@@ -46,10 +47,6 @@ _CAP_VERSION_3 = 0x20080522
 _MOST_CAPABILITIES = 64
 _PR_CAPBSET_DROP = 24
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
-
-
-class CannotStageError(Exception):
-    """This machine cannot put on what the check needs; the text says what and why."""
 
 
 @dataclass

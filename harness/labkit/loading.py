@@ -11,14 +11,11 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from harness.labkit.failures import UnreadableError
 from harness.labkit.teach import Teach
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class UnreadableError(Exception):
-    """A lab's file that does not compile; says so as a Teach."""
 
 
 def load(path: Path) -> ModuleType:

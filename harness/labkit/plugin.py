@@ -25,6 +25,7 @@ from _pytest.runner import runtestprotocol
 
 from harness.labkit import catalog, marks, todos, verdict
 from harness.labkit.catalog import TEST_FILE, lab_of
+from harness.labkit.summary import check_states, lines
 from harness.sysv.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -322,8 +323,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     if _is_worker(config):
         return
-    states = [report.labkit["state"] for report in config.stash[_session].reports]
-    if states and all(state == verdict.CANNOT for state in states) and session.exitstatus == pytest.ExitCode.OK:
+    reports = config.stash[_session].reports
+    labs = {report.labkit["lab"] for report in reports}
+    states = {state for lab in labs for state in check_states(reports, lab).values()}
+    if states == {verdict.CANNOT} and session.exitstatus == pytest.ExitCode.OK:
         # Nothing could run: that must not read as a success.
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
     if name := config.getoption("lab_report"):
@@ -355,8 +358,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     ours = config.stash[_session]
     if not ours.reports:
         return
-    from harness.labkit.summary import lines  # noqa: PLC0415
-
     labs = {lab.name: lab for lab in _asked_labs(config)}
     terminalreporter.section("labs")
     for line in lines(ours.reports, labs, ground=ours.ground):

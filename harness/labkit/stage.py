@@ -19,9 +19,9 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.labkit import apart, todos
-from harness.labkit.ground import CannotStageError, ask_steward
+from harness.labkit.failures import CannotStageError, WrongAnswerError
+from harness.labkit.ground import ask_steward
 from harness.labkit.teach import Teach
-from harness.labkit.watched import WrongAnswerError
 from harness.sysv import asleep_in, queues
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.labkit import explain
-from harness.labkit.ground import CannotStageError
+from harness.labkit.failures import CannotStageError
 from harness.labkit.teach import Teach
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def judge(
 def fail(report: pytest.TestReport, of: Subject, told: Teach, rest: str = "") -> None:
     """Make the report red: the four lines, and what stands below them."""
     report.outcome = "failed"
+    if report.when == "setup":
+        report.when = "call"  # a lab.py that cannot be loaded is a wrong answer, and no error of the checks
     report.longrepr = f"{told}\n{rest}".rstrip() + "\n"
     _note(report, of, state=FAILED, saw=told.saw, because=told.because, try_=told.try_, see=told.see)
 

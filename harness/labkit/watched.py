@@ -13,15 +13,12 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
+from harness.labkit.failures import WrongAnswerError
 from harness.labkit.teach import Teach
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
-
-
-class WrongAnswerError(AssertionError):
-    """What the kit itself finds wrong with a learner's code; its text is a Teach."""
 
 
 class WatchedModule:

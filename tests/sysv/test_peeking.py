@@ -84,12 +84,13 @@ def test_large_messages_are_seen_too(size_bytes: int) -> None:
         assert peek_types(queue.id) == [3, 4]
 
 
-@pytest.mark.private_ipc
-def test_a_message_over_todays_msgmax_is_told_apart_from_a_removed_queue() -> None:
+@pytest.mark.private_ipc(message_bytes=12_000)
+@pytest.mark.parametrize("msgmax", [60, DEFAULT_BYTES + 1])
+def test_a_message_over_todays_msgmax_is_told_apart_from_a_removed_queue(msgmax: int) -> None:
     """The kernel copies nothing over msgmax, and the error says that and not that the queue is gone."""
     with Queue.private() as queue:
-        queue.send(b"x" * 61)
-        Limits.write(msgmax=60)
+        queue.send(bytes(msgmax + 1))
+        Limits.write(msgmax=msgmax)
 
         with pytest.raises(MessageTooLargeError, match="larger than msgmax"):
             peek(queue.id, 0)

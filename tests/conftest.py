@@ -9,26 +9,20 @@ skipped with the reason. Its fixtures of module or session scope are made in the
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
 import os
-import pickle
-import select
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
-import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import settings
 
+from harness.labkit.apart import run_apart
 from harness.sysv import enter_private, queues
 from harness.sysv.errors import HarnessError, NamespaceError
 
@@ -40,8 +34,6 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 LIMIT_S = 20.0
-STACK_PATIENCE_S = 0.5
-SHOW_STACK = signal.SIGXCPU  # one that no test uses
 LEFT_BEHIND_PATIENCE_S = 3.0
 NOBODY = 65534
 
@@ -78,31 +70,11 @@ def _run_apart(item: pytest.Item, *, limit_s: float = LIMIT_S, **limits: int) ->
     item.session._setupstate.teardown_exact(None)
     # The first to ask for this folder empties it: that must not be a fork.
     item.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-    # Files and not a pipe: a process that the test forgot would hold a pipe open.
-    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as stack:
-        with warnings.catch_warnings():
-            # Python 3.12 warns of a fork beside threads; ours takes no lock that the other thread could hold.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                os.setpgid(0, 0)
-                # Not dump_traceback_later: that starts a thread, and there must be one only.
-                faulthandler.register(SHOW_STACK, file=stack, all_threads=True)
-                pickle.dump(_reports_inside(item, limits), answer)
-                answer.flush()
-                status = 0
-            finally:
-                os._exit(status)
-        in_time, status = _wait_and_kill_group(pid, limit_s)
-        answer.seek(0)
-        stack.seek(0)
-        if status == 0:
-            return cast("list[pytest.TestReport]", pickle.load(answer))
-        what = f"died, status {status}" if in_time else f"did not end within {limit_s:g} s, and was killed"
-        words = stack.read().decode(errors="replace")
-        return [_report(item, "failed", f"the test's process {what}\n{words}")]
+    ending = run_apart(lambda: _reports_inside(item, limits), limit_s=limit_s)
+    if ending.answer is not None:
+        return ending.answer
+    what = f"did not end within {limit_s:g} s, and was killed" if ending.hung else f"died, status {ending.status}"
+    return [_report(item, "failed", f"the test's process {what}\n{ending.stack}")]
 
 
 def _reports_inside(item: pytest.Item, limits: dict[str, int]) -> list[pytest.TestReport]:
@@ -113,23 +85,6 @@ def _reports_inside(item: pytest.Item, limits: dict[str, int]) -> list[pytest.Te
         return [_report(item, "skipped", f"{error} ({error.hint})")]
     except BaseException:  # noqa: BLE001 - as KeyboardInterrupt and pytest.exit in the test
         return [_report(item, "failed", traceback.format_exc())]
-
-
-def _wait_and_kill_group(pid: int, limit_s: float) -> tuple[bool, int]:
-    """Whether `pid` ended in time, and its exit status as subprocess has it; kills what is left of its group."""
-    pidfd = os.pidfd_open(pid)
-    try:
-        in_time = bool(select.select([pidfd], [], [], limit_s)[0])
-        if not in_time:
-            os.kill(pid, SHOW_STACK)
-            select.select([pidfd], [], [], STACK_PATIENCE_S)
-        # Before waitpid, as until then no other process can have the number; it is not there if pid made no group.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-    finally:
-        os.close(pidfd)
-    return in_time, os.waitstatus_to_exitcode(status)
 
 
 def _report(item: pytest.Item, outcome: Any, words: str) -> pytest.TestReport:

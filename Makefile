@@ -1,9 +1,12 @@
 # Each target makes .venv and installs what it needs by itself:
 #   make          install, and say which engines there are
 #   make load     the main job: harness load --rate 500k
-#   make test     all tests, in parallel
+#   make test     all tests, and all labs' solutions, in parallel
 #   make check    lint, format and types
 #   make ceiling  what the measuring itself costs (three minutes)
+#   make labs     all labs' solutions, as CI runs them
+#   make mutants  are the labs' checks strong enough? (long; one lab: make mutants LAB=04)
+#   make student-zip  the labs without solutions, instructor's notes and mistakes
 #   make clean    remove .venv and what was built
 
 PYTHON ?= python3
@@ -12,7 +15,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py harness/engines/_native.pyx
 
-.PHONY: all load test check ceiling picture clean
+.PHONY: all load test check labs mutants student-zip ceiling picture clean
 
 all: $(VENV)/.installed
 	@$(BIN)/python -m harness.engines
@@ -24,12 +27,21 @@ ceiling: $(VENV)/.installed
 	$(BIN)/harness ceiling
 
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto tests labs --solutions
 
 check: $(VENV)/.developing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+labs: $(VENV)/.installed
+	$(BIN)/python -m pytest labs/ --solutions -n auto
+
+mutants: $(VENV)/.developing
+	$(BIN)/python tests/labkit/mutants.py $(LAB)
+
+student-zip: $(VENV)/bin/python
+	$(BIN)/python tools/student_zip.py build/msgq-labs.zip
 
 picture: $(VENV)/.installed
 	mkdir -p build

@@ -1,6 +1,7 @@
 """What holds for every lab: its solution passes, its starter nothing, its mistakes fail as they say, it is whole.
 
-Labs are run by a real pytest, as a learner runs them; the outcome of each check is read from --lab-report.
+Labs are run by a real pytest, as a learner runs them; the outcome of each check is read from --lab-report. That every
+solution passes is shown by `pytest labs/ --solutions`, which `make test` runs with these.
 """
 
 from __future__ import annotations
@@ -48,12 +49,8 @@ def field(text: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
-def test_the_solution_passes(lab: Lab, tmp_path: Path) -> None:
-    """Every check of a lab passes on its solution, and the solution has no open todo."""
-    checks = checks_of(lab, tmp_path / "report.json", "--solutions")
-
-    assert {name: check["because"] for name, check in checks.items() if check["passed"] is False} == {}
-    assert any(check["passed"] for check in checks.values())
+def test_the_solution_has_no_open_todo(lab: Lab) -> None:
+    """A solution leaves nothing open; that it passes all checks, `pytest labs/ --solutions` shows."""
     assert lab.open_todos(lab.solution) == []
 
 

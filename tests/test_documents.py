@@ -18,9 +18,14 @@ from harness.cli.app import main
 from harness.results.schema import load_schema
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "labs").glob("**/*.md")),
+]
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
-TOP_FOLDERS = ("harness/", "tests/", "docs/", "typings/", ".ci/")
+TOP_FOLDERS = ("harness/", "labs/", "tests/", "tools/", "docs/", "typings/", ".ci/")
 
 
 def text_of(name: str) -> str:

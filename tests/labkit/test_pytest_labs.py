@@ -397,9 +397,10 @@ def test_a_check_stands_on_its_own_ground(
     }
     open_to_all(labs.root)
     prefix = as_user.prefix if ordinary else ()
-    temporary = () if not prefix else ("--basetemp", f"/tmp/nobody-{os.getpid()}-{len(options)}")
+    (labs.root / "any").mkdir()
+    (labs.root / "any").chmod(0o777)
 
-    found = labs.run("labs", *options, *temporary, before=prefix, env=env)
+    found = labs.run("labs", *options, "--basetemp", str(labs.root / "any" / "tmp"), before=prefix, env=env)
 
     assert found.last_line == "1 passed", found.text
 

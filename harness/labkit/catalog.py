@@ -10,8 +10,10 @@ import ast
 import contextlib
 import os
 import re
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 from harness.sysv.errors import UsageError
@@ -112,19 +114,45 @@ class Lab:
         Raises UsageError where it cannot be written.
         """
         try:
-            descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            if self.file.exists():
+                return False
+            _write_new(self.file, self.starter.read_bytes())
         except FileExistsError:
             return False
         except OSError as error:
             raise self._not_made(error) from error
-        try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, so that O_EXCL holds
-                file.write(self.starter.read_bytes())
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self.file.unlink()  # ours, and only half written
-            raise self._not_made(error) from error
         return True
+
+    def start_anew(self) -> Path | None:
+        """Make lab.py from starter.py again; what was there stays beside it, as lab.py.1, lab.py.2 ...
+
+        Returns where that is, None where there was nothing to keep. There is a whole lab.py at every moment, and none
+        of the older ones is overwritten. Raises UsageError where it cannot be written.
+        """
+        if self.make_file():
+            return None
+        fresh = self.folder / f"lab.py.{secrets.token_hex(4)}.new"
+        try:
+            mine, starter = self.file.read_bytes(), self.starter.read_bytes()
+            if mine == starter:
+                return None
+            try:
+                _write_new(fresh, starter)
+                kept = self._keep(mine)
+                fresh.replace(self.file)
+            finally:
+                fresh.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._not_made(error) from error
+        return kept
+
+    def _keep(self, data: bytes) -> Path:
+        for number in count(1):
+            kept = self.folder / f"lab.py.{number}"
+            with contextlib.suppress(FileExistsError):
+                _write_new(kept, data)
+                return kept
+        raise AssertionError("numbers do not end")
 
     def _not_made(self, error: OSError) -> UsageError:
         return UsageError(
@@ -164,7 +192,7 @@ def find_lab(labs: Path, word: str) -> Lab:
     """The lab that somebody means by "04", "4" or "04_flip_flop"; raises UsageError that lists the labs there are."""
     found = labs_in(labs)
     for lab in found:
-        if word == lab.name or (word.isdigit() and int(word) == int(lab.number)):
+        if word == lab.name or (word.isdecimal() and int(word) == int(lab.number)):
             return lab
     raise UsageError(f"there is no lab {word!r}", hint="there are " + ", ".join(lab.name for lab in found))
 
@@ -178,6 +206,20 @@ def read_checks(file: Path) -> tuple[Check, ...]:
     return tuple(
         _check(node) for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     )
+
+
+def _write_new(file: Path, data: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all; raises FileExistsError, or why it cannot be written."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with open(descriptor, "wb") as new:  # noqa: PTH123 - a descriptor, so that O_EXCL holds
+            new.write(data)
+            new.flush()
+            os.fsync(new.fileno())  # some file systems report a full disk only here
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.unlink()  # ours, and only half written
+        raise
 
 
 def _check(function: ast.FunctionDef) -> Check:

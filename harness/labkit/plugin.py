@@ -215,6 +215,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if check is not None:
             strict = bool(config.getoption("solutions") or config.getoption("grade"))
             file = _file_of(lab, config)
+            # A learner's forgotten socket is no error of the check's, however strict a project is with its own.
+            item.add_marker(pytest.mark.filterwarnings("default"))
             item.stash[verdict.SUBJECT] = verdict.Subject(lab=lab.name, check=check, file=file, strict=strict)
 
 

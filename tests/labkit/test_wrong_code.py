@@ -195,3 +195,22 @@ def test_the_comparison_stands_below(labs: Labs) -> None:
     found = labs.run("labs")
 
     assert re.search(r"^see: +e\nassert 41 == 42$", found.text, re.MULTILINE)
+
+
+def test_a_warning_is_no_failure(labs: Labs) -> None:
+    """A forgotten socket or a deprecated call fails no check, however strict the project's filters are."""
+    mine = """
+    import socket, warnings
+
+    def answer(key) -> int:
+        socket.socket()
+        warnings.warn("old", DeprecationWarning)
+        return 42
+    """
+    labs.add("01_one", checks=CHECKS, starter="", mine=mine)
+    with (labs.root / "pytest.ini").open("a") as file:
+        file.write("filterwarnings = error\n")
+
+    found = labs.run("labs")
+
+    assert found.last_line == "2 passed", found.text

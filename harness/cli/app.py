@@ -18,6 +18,7 @@ import typer
 from harness import __version__
 from harness.cli.ceiling import ceiling
 from harness.cli.doctor import doctor
+from harness.cli.lab import lab_commands
 from harness.cli.load import load
 from harness.sysv.errors import HarnessError
 
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command(name="load")(load)
 app.command(name="ceiling")(ceiling)
 app.command(name="doctor")(doctor)
+app.add_typer(lab_commands, name="lab")
 
 
 def _version(wanted: bool) -> None:

@@ -15,6 +15,7 @@ With --in-process, --pdb and --trace nothing is forked and nobody watches: for a
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,11 +145,11 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     ours = config.stash[_session]
     if not ours.ground:
         return []
-    lines = [f"labs: {ours.ground}"]
+    said = ours.ground.split("; ")
     if ours.made:
         names = ", ".join(ours.made) if len(ours.made) < 4 else f"{len(ours.made)} labs"  # noqa: PLR2004 - a line's worth
-        lines.append(f"labs: lab.py made from starter.py in {names}; it is yours, and never overwritten")
-    return lines
+        said += [f"lab.py made from starter.py in {names}", "lab.py is yours, and never overwritten"]
+    return [f"labs: {words}" for words in said]
 
 
 def _look_at_the_ground(config: pytest.Config, ours: Session) -> None:
@@ -356,11 +357,19 @@ def _write_report(session: pytest.Session, name: str) -> None:
             reporter.write_line(f"FAILED: {error}  ({error.hint})", red=True)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    ours = config.stash[_session]
-    if not ours.reports:
-        return
-    labs = {lab.name: lab for lab in _asked_labs(config)}
-    terminalreporter.section("labs")
-    for line in lines(ours.reports, labs, ground=ours.ground):
-        terminalreporter.write_line(line)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    # Before pytest shows the failures; what JUnit XML and --lab-report have of them is not broken into lines.
+    reports = config.stash[_session].reports
+    width = shutil.get_terminal_size().columns
+    for report in reports:
+        verdict.wrap(report, width)
+    yield
+    if reports:
+        terminalreporter.section("labs")
+        for line in lines(
+            reports, {lab.name: lab for lab in _asked_labs(config)}, ground=config.stash[_session].ground
+        ):
+            terminalreporter.write_line(line)

@@ -74,7 +74,7 @@ def lines(reports: list[Any], labs: Mapping[str, Lab], *, ground: str) -> list[s
     cannot = Counter(report.labkit["because"] for report in reports if report.labkit["state"] == CANNOT)
     text += [f"could not run here ({n} check{'s' * (n != 1)}): {why}" for why, n in cannot.items()]
     if ground:
-        text.append(f"ran here, {ground}")
+        text.append(f"ran here, {ground.split('; ', maxsplit=1)[0]}")
     following = next((each for each in found if each.state in ("in progress", "not started")), None)
     if following is not None:
         text.append(f"next: {next_step(following)}")

@@ -15,11 +15,13 @@ What pytest makes of an assert is text, so the four lines are found again in tex
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Self
 
 _LABELS = ("saw", "because", "try", "see")
-# pytest indents the lines of an assert's message, all but the first.
-_LINES = re.compile("".join(rf" *{label}: *(.*)\n?" for label in _LABELS))
+_INDENT = 9
+# pytest indents the lines of an assert's message, all but the first; `wrapped` breaks long ones.
+_LINES = re.compile("".join(rf" *{label}: *(.*(?:\n {{{_INDENT}}}.*)*)\n?" for label in _LABELS))
 
 
 class Teach(str):
@@ -35,10 +37,17 @@ class Teach(str):
     def __new__(cls, *, saw: str, because: str, try_: str, see: str) -> Self:
         """Fold each text into one line."""
         fields = [" ".join(text.split()) for text in (saw, because, try_, see)]
-        lines = [f"{label + ':':<9}{text}" for label, text in zip(_LABELS, fields, strict=True)]
+        lines = [f"{label + ':':<{_INDENT}}{text}" for label, text in zip(_LABELS, fields, strict=True)]
         self = super().__new__(cls, "\n".join(lines))
         self.saw, self.because, self.try_, self.see = fields
         return self
+
+    def wrapped(self, width: int) -> str:
+        """The same with lines of at most `width` columns, what runs over indented below its beginning."""
+        return "\n".join(
+            textwrap.fill(line, width, subsequent_indent=" " * _INDENT, break_long_words=False, break_on_hyphens=False)
+            for line in self.splitlines()
+        )
 
     @classmethod
     def found_in(cls, text: str) -> tuple[Self, str] | None:

@@ -78,6 +78,14 @@ def fail(report: pytest.TestReport, of: Subject, told: Teach, rest: str = "") ->
     _note(report, of, state=FAILED, saw=told.saw, because=told.because, try_=told.try_, see=told.see)
 
 
+def wrap(report: Any, width: int) -> None:
+    """Break the four lines of a red report so that they fit a terminal of `width` columns."""
+    found = Teach.found_in(report.longrepr) if report.failed and isinstance(report.longrepr, str) else None
+    if found is not None:
+        told, rest = found
+        report.longrepr = f"{told.wrapped(width)}\n{rest}"
+
+
 def cannot_run(nodeid: str, location: tuple[str, int | None, str], of: Subject, why: str) -> pytest.TestReport:
     """A report for a check that cannot run on this machine."""
     report = _empty_report(nodeid, location, "setup")

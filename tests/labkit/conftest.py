@@ -6,15 +6,16 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
 HEAD = """
 import os, signal, subprocess, sys, time
@@ -82,3 +83,12 @@ class Labs:
 @pytest.fixture
 def labs(tmp_path: Path) -> Labs:
     return Labs(tmp_path)
+
+
+@pytest.fixture
+def open_labs() -> Iterator[Labs]:
+    """As `labs`, where other users may look in: pytest keeps its own temporary folders to their owner."""
+    with tempfile.TemporaryDirectory(prefix="open-labs-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield Labs(folder)

@@ -56,13 +56,6 @@ HALF = f"from harness.labkit import todo\n{SOLUTION}".replace("return 2", "todo(
 WRONG = SOLUTION.replace("return 2", "return 3")
 
 
-def open_to_all(folder: Path) -> None:
-    """Let an ordinary user in: pytest keeps its temporary folders to their owner."""
-    for each in (folder, *folder.parents):
-        if each.stat().st_uid == os.geteuid():
-            each.chmod(each.stat().st_mode | 0o055)
-
-
 @pytest.fixture
 def lab(labs: Labs) -> Path:
     return labs.add("01_one", checks=CHECKS, starter=STARTER, solution=SOLUTION)
@@ -75,7 +68,7 @@ def test_a_fresh_lab_is_not_started(options: tuple[str, ...], labs: Labs, lab: P
 
     assert found.last_line == "3 not started"
     assert found.status == 0
-    assert "lab.py made from starter.py in 01_one; it is yours, and never overwritten" in found.text
+    assert "labs: lab.py made from starter.py in 01_one\nlabs: lab.py is yours, and never overwritten" in found.text
     assert (lab / "lab.py").read_text() == (lab / "starter.py").read_text()
     assert re.search(r"^01_one +not started", found.text, re.MULTILINE)
     assert "next: labs/01_one/README.md, then labs/01_one/lab.py" in found.text
@@ -103,6 +96,20 @@ def test_wrong_code_is_red(labs: Labs, lab: Path) -> None:
     assert found.last_line == "2 failed, 1 passed"
     assert found.status == 1
     assert re.search(r"^01_one +in progress 1/2 ", found.text, re.MULTILINE)
+
+
+def test_the_four_lines_fit_the_terminal(labs: Labs, lab: Path) -> None:
+    """On 80 columns a long answer is broken at words, indented below its beginning; JUnit XML has it whole."""
+    long = "a reason that goes on " * 8
+    (lab / "test_lab.py").write_text((lab / "test_lab.py").read_text().replace("it is not 2", long))
+    (lab / "lab.py").write_text(WRONG)
+
+    found = labs.run("labs", "--junit-xml", "junit.xml", env={"COLUMNS": "80"})
+
+    told = re.search(r"^because: a reason that goes on a reason.*(?:\n {9}\w.*)+", found.text, re.MULTILINE)
+    assert told is not None, found.text
+    assert max(map(len, told[0].splitlines())) <= 80
+    assert f"because: {long.strip()}" in (labs.root / "junit.xml").read_text()
 
 
 def test_a_lab_that_is_done(labs: Labs, lab: Path) -> None:
@@ -344,12 +351,12 @@ def test_elsewhere_checks_are_listed_and_skipped(system: str, labs: Labs, lab: P
     assert found.status == 5
 
 
-def test_a_folder_that_cannot_be_written_is_told(labs: Labs, lab: Path, as_user: OrdinaryUser) -> None:
+def test_a_folder_that_cannot_be_written_is_told(open_labs: Labs, as_user: OrdinaryUser) -> None:
     """Where lab.py cannot be made: one line with the way out, status 4, and nothing half written."""
-    open_to_all(labs.root)
+    lab = open_labs.add("01_one", checks=CHECKS, starter=STARTER, solution=SOLUTION)
     lab.chmod(0o555)
 
-    done = as_user.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(labs.folder))
+    done = as_user.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(open_labs.folder))
 
     lab.chmod(0o755)
     assert "lab.py cannot be made from starter.py" in done.stdout + done.stderr
@@ -384,23 +391,22 @@ def test_ground(lab):
 def test_a_check_stands_on_its_own_ground(
     options: tuple[str, ...],
     ordinary: bool,
-    labs: Labs,
+    open_labs: Labs,
     as_user: OrdinaryUser,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """A private namespace with the host's limits, which may be changed there, and no privileges: EACCES is real."""
-    labs.add("01_one", checks=GROUND, starter="", mine="")
+    open_labs.add("01_one", checks=GROUND, starter="", mine="")
     env = {
         "CALLERS_NAMESPACE": str(Path("/proc/self/ns/ipc").readlink()),
         "CALLERS_LIMITS": str(Limits.read()),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    open_to_all(labs.root)
     prefix = as_user.prefix if ordinary else ()
-    (labs.root / "any").mkdir()
-    (labs.root / "any").chmod(0o777)
+    (open_labs.root / "any").mkdir()
+    (open_labs.root / "any").chmod(0o777)
 
-    found = labs.run("labs", *options, "--basetemp", str(labs.root / "any" / "tmp"), before=prefix, env=env)
+    found = open_labs.run("labs", *options, "--basetemp", str(open_labs.root / "any" / "tmp"), before=prefix, env=env)
 
     assert found.last_line == "1 passed", found.text
 

@@ -20,6 +20,7 @@ from harness.cli.ceiling import ceiling
 from harness.cli.doctor import doctor
 from harness.cli.lab import lab_commands
 from harness.cli.load import load
+from harness.cli.top import top
 from harness.sysv.errors import HarnessError
 
 EPILOG = "Exit status: 0 right, 1 wrong, 2 usage, 3 this machine cannot, 130/143/129 interrupted."
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command(name="load")(load)
 app.command(name="ceiling")(ceiling)
 app.command(name="doctor")(doctor)
+app.command(name="top")(top)
 app.add_typer(lab_commands, name="lab")
 
 

@@ -117,6 +117,7 @@ def watch(
             sys.stdout.flush()  # before pytest writes behind it
             found = run_checks(chosen, interrupted=interrupts)
             if found is not None:
+                _require_a_run(found)
                 typer.echo(after_run(found))
                 sys.stdout.flush()
         status = interrupts.exit_status or 0
@@ -164,8 +165,7 @@ def diff(lab: Which) -> None:
         raise HarnessError(f"{chosen.name} is not started", hint=again)
     with Interrupts() as interrupts:
         found = _quietly(chosen, interrupts)
-    if found.state == "cannot run here":
-        raise MachineError(f"{chosen.name} cannot be checked here", why=found.note)
+    _require_a_run(found)
     if found.state != "done":
         raise HarnessError(f"{chosen.name} is not done yet: {found.done}/{found.tasks} tasks", hint=again)
     mine, theirs = (file.read_text(encoding="utf-8").splitlines() for file in (chosen.file, chosen.solution))
@@ -182,7 +182,8 @@ def diff(lab: Which) -> None:
 def reset(lab: Which) -> None:
     """Begin a lab anew; what you wrote is kept.
 
-    lab.py is made from starter.py again. What was there is kept beside it, as lab.py.1, lab.py.2 and so on; none of these is ever overwritten.
+    lab.py is made from starter.py again. What was there is kept beside it, as lab.py.1, lab.py.2 and so on; none of
+    these is ever overwritten.
 
     Example: harness lab reset 04
     """
@@ -253,6 +254,11 @@ def _checked(lab: Lab, interrupts: Interrupts, *, quiet: bool = False) -> Progre
     if found is None:
         raise typer.Exit(interrupts.exit_status or 1)
     return found
+
+
+def _require_a_run(found: Progress) -> None:
+    if found.state == "cannot run here":
+        raise MachineError(f"{found.lab.name} cannot be checked here", why=found.note)
 
 
 def _quietly(lab: Lab, interrupts: Interrupts) -> Progress:

@@ -16,6 +16,7 @@ verdict   from pytest's report of a check to: passed, failed, not started, canno
 stage     the processes and failures that a check puts on
 summary   the lines at the end
 report    --lab-report
+progress  how far each lab is, for `harness lab`: from the sources, and from a run of one lab's checks
 plugin    all of that in pytest
 
 A learner's file imports `todo` from here, also on hosts without pytest or message queues: so a name's module is

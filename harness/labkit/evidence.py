@@ -18,7 +18,7 @@ from harness.sysv.errors import HarnessError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.sysv import Asleep
+    from harness.sysv import Sleeper
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def _types(queue_id: int) -> list[int] | None:
         return None
 
 
-def _sleep_words(call: Asleep, held: dict[str, object] | None) -> str:
+def _sleep_words(call: Sleeper, held: dict[str, object] | None) -> str:
     name = f"queue {held['name']}" if held else f"queue id {call.queue_id}"
     if call.call == "msgsnd":
         room = f", which holds {held['messages']} messages, {held['used']} of {held['limit']} bytes" if held else ""

@@ -3,8 +3,9 @@
 - A private IPC namespace: an empty list of queues, the host's limits, and nobody else's queues in reach. Where it is
   refused, or --shared-queues asks for it, the host's namespace, one check at a time (a file lock).
 - Under `own_network` a network namespace with nothing but a loopback.
-- No privileges: even root must meet EACCES as a learner's user would. CAP_DAC_READ_SEARCH stays, so that this code can
-  be read wherever it is; it counts for no queue.
+- No privileges: even root must meet EACCES as a learner's user would. Two stay, which count for no queue:
+  CAP_DAC_READ_SEARCH, so that this code can be read wherever it is, and CAP_SETFCAP, without which root may not map
+  itself into a user namespace, as any ordinary user may.
 - A bystander: somebody else's queue with a message in it, which no lab may touch.
 - A steward, if the check asks for `foreign_queue`: a process that still may become another user.
 
@@ -30,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 from harness.labkit.apart import end_with_parent
 from harness.labkit.failures import CannotStageError
 from harness.labkit.teach import Teach
-from harness.sysv import Queue, QueueStat, enter_private, libc, queues
-from harness.sysv.errors import HarnessError, NamespaceError
+from harness.sysv import Queue, QueueStat, enter_private, libc, queues, remove_queue
+from harness.sysv.errors import HarnessError, NamespaceError, QueueRemovedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,7 @@ NOBODY = 65534
 
 _CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _CAP_DAC_READ_SEARCH = 2  # include/uapi/linux/capability.h
+_CAP_SETFCAP = 31
 _CAP_VERSION_3 = 0x20080522
 _MOST_CAPABILITIES = 64
 _PR_CAPBSET_DROP = 24
@@ -62,7 +64,8 @@ class Ground:
         told = self._bystander_missing() if self.private else None
         mine = [queue for queue in queues() if queue.id not in self.before and queue.cuid == os.geteuid()]
         for queue in mine:
-            libc.call("msgctl", queue.id, 0, None)  # IPC_RMID
+            with contextlib.suppress(QueueRemovedError):
+                remove_queue(queue.id)
         if told is None and mine:
             told = _queues_left(mine)
         return told
@@ -136,7 +139,7 @@ def drop_privileges() -> None:
 
     Sources: capabilities(7), capset(2).
     """
-    keep = 1 << _CAP_DAC_READ_SEARCH
+    keep = 1 << _CAP_DAC_READ_SEARCH | 1 << _CAP_SETFCAP
     for number in range(_MOST_CAPABILITIES):
         if not keep >> number & 1:
             libc.call("prctl", _PR_CAPBSET_DROP, number, 0, 0, 0)

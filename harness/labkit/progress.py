@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 State = Literal["not started", "in progress", "written", "done", "cannot run here"]
 
 POLL_S = 0.3
-_ENDING_PATIENCE_S = 5.0
+_ENDING_PATIENCE_S = 30.0  # a second Ctrl-C ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def by_source(lab: Lab, *, queues: bool = True) -> Progress:
     if unreadable or untouched:
         state, left = ("in progress" if unreadable else "not started"), list(tasks)
     elif open_:
-        state = "in progress"
+        state, left = "in progress", left or list(tasks)  # as one cannot know which, where a todo has no number
     if not queues and all(check.needs_queues for check in lab.checks):
         state = "cannot run here"
     return Progress(lab, state, len(tasks), len(tasks) - len(left), left[0] if left else "", note=unreadable)
@@ -109,9 +109,10 @@ def by_checks(lab: Lab, checks: Sequence[dict[str, Any]]) -> Progress:
     ]
     cannot = Counter(states.values())["cannot"]
     state: State = "in progress" if left else "done"
-    if set(states.values()) <= {"open", "cannot"} and by_source(lab).state == "not started":
+    source = by_source(lab)
+    if source.state == "not started" and set(states.values()) <= {"open", "cannot"}:
         state = "not started"
-    note = f"{cannot} check{'s' * (cannot != 1)} cannot run here" if cannot else ""
+    note = source.note or (f"{cannot} check{'s' * (cannot != 1)} cannot run here" if cannot else "")
     if cannot and cannot == len(states):
         state, left, note = "cannot run here", list(tasks), checks[0]["because"]
     return Progress(lab, state, len(tasks), len(tasks) - len(left), left[0] if left else "", checked=True, note=note)
@@ -148,11 +149,10 @@ def run_checks(
             (found,) = json.loads(report.read_text(encoding="utf-8"))["labs"]
         except (OSError, ValueError) as error:
             errors.seek(0)
-            said = errors.read().decode(errors="replace").split("\n")
-            why = next((line.strip() for line in reversed(said) if line.strip()), "pytest found none that it could run")
+            said = [line.strip() for line in errors.read().decode(errors="replace").splitlines()]
             raise HarnessError(
                 f"the checks of {lab.name} did not run",
-                why=why,
+                why=next((line for line in reversed(said) if "error" in line.lower()), "pytest found none"),
                 hint=f"python -m pytest labs/{lab.name} shows more",
             ) from error
     return by_checks(lab, found["checks"])

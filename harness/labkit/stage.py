@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from harness.sysv import Asleep, QueueStat
+    from harness.sysv import QueueStat, Sleeper
 
 WAIT_S = 2.0
 """How long a wait lasts before it is given up, in seconds, unless said otherwise."""
@@ -149,7 +149,7 @@ class Program:
         """Send a signal to the program alone, not to its children."""
         self._process.send_signal(number)
 
-    def wait_asleep(self, call: str = "msgrcv", *, pid: int | None = None, limit_s: float = WAIT_S) -> Asleep:
+    def wait_asleep(self, call: str = "msgrcv", *, pid: int | None = None, limit_s: float = WAIT_S) -> Sleeper:
         """Wait until the program (or its child `pid`) sleeps in that queue call; says in which queue, for what."""
         who = self.pid if pid is None else pid
         deadline_s = time.monotonic() + limit_s

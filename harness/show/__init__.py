@@ -6,6 +6,7 @@
     words      phrases and figures that they share
     ceiling    the table of `harness ceiling`
     doctor     the lines of `harness doctor`
+    lab        where a learner is, hints and differences
 
 Nothing here runs, reads or writes anything.
 """

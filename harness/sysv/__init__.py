@@ -13,13 +13,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.sysv.asleep import Sleeper, asleep_in, sleepers
+    from harness.sysv.asleep import Sleeper, all_sleepers, asleep_in, sleepers
     from harness.sysv.inventory import QueueStat, queues
     from harness.sysv.limits import Limits, Usage, usage
     from harness.sysv.msgget import msgget_errno
     from harness.sysv.namespace import NamespaceSupport, PrivateNamespace, enter_private, probe
     from harness.sysv.peeking import peek, peek_types
     from harness.sysv.queue import Message, Queue
+    from harness.sysv.removing import remove_queue
     from harness.sysv.selector import Selector
     from harness.sysv.support import Support, diagnose, require
     from harness.sysv.waiting import Waiter
@@ -32,7 +33,8 @@ _HOMES = {
     "peeking": ("peek", "peek_types"),
     "queue": ("Message", "Queue"),
     "selector": ("Selector",),
-    "asleep": ("Sleeper", "asleep_in", "sleepers"),
+    "asleep": ("Sleeper", "all_sleepers", "asleep_in", "sleepers"),
+    "removing": ("remove_queue",),
     "support": ("Support", "diagnose", "require"),
     "waiting": ("Waiter",),
 }
@@ -49,6 +51,7 @@ __all__ = [
     "Support",
     "Usage",
     "Waiter",
+    "all_sleepers",
     "asleep_in",
     "diagnose",
     "enter_private",
@@ -57,6 +60,7 @@ __all__ = [
     "peek_types",
     "probe",
     "queues",
+    "remove_queue",
     "require",
     "sleepers",
     "usage",

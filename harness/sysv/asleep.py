@@ -45,13 +45,18 @@ class Sleeper:
 
 def sleepers(queue_id: int, proc: Path = PROC) -> list[Sleeper]:
     """The processes of this IPC namespace that sleep in msgsnd or msgrcv on the queue, as far as they can be read."""
+    return [sleeper for sleeper in all_sleepers(proc) if sleeper.queue_id == queue_id]
+
+
+def all_sleepers(proc: Path = PROC) -> list[Sleeper]:
+    """As `sleepers`, on any queue of this IPC namespace; one walk through /proc for all of them."""
     mine = (proc / "self/ns/ipc").readlink()
     found = []
     for entry in proc.iterdir():
         if not entry.name.isdigit():
             continue
         sleeper = asleep_in(int(entry.name), proc)
-        if sleeper and sleeper.queue_id == queue_id and _namespace(entry) == mine:
+        if sleeper and _namespace(entry) == mine:
             found.append(sleeper)
     return sorted(found, key=lambda sleeper: sleeper.pid)
 

@@ -139,7 +139,7 @@ def from_msgctl(error: Exception, *, queue: str, action: str) -> HarnessError:
     number = getattr(error, "errno", None)
     if isinstance(error, sysv_ipc.ExistentialError) or number in (errno.EIDRM, errno.EINVAL):
         return removed(queue, errno.EINVAL if number is None else number)
-    if isinstance(error, sysv_ipc.PermissionsError):
+    if isinstance(error, sysv_ipc.PermissionsError | PermissionError):
         return _permission(queue, action, errno.EPERM)
     support.require()
     return _other(f"msgctl of {queue} failed", error)

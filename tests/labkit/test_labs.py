@@ -104,10 +104,11 @@ def test_starter_and_solution_have_the_same_names(lab: Lab) -> None:
     """A learner finds every function of the solution in the starter, with the same parameters and result."""
 
     def signatures(path: Path) -> dict[str, str]:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        methods = [part for node in body if isinstance(node, ast.ClassDef) for part in node.body]
         return {
             node.name: f"{ast.unparse(node.args)} -> {ast.unparse(node.returns) if node.returns else ''}"
-            for node in ast.walk(tree)
+            for node in [*body, *methods]
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
         }
 

@@ -323,6 +323,8 @@ def test_a_check_about_a_machine_without_queues_runs_there(labs: Labs, no_msgget
 
     assert found.last_line == "1 passed, 2 skipped"
     assert found.status == 0
+    assert re.search(r"^01_one +done here", found.text, re.MULTILINE)
+    assert "next: task" not in found.text
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])

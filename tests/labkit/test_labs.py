@@ -34,7 +34,7 @@ def checks_of(lab: Lab, report: Path, *options: str) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert report.exists(), done.stdout + done.stderr
     (found,) = json.loads(report.read_text(encoding="utf-8"))["labs"]

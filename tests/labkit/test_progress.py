@@ -294,16 +294,23 @@ def save(file: Path, text: str, at_s: int) -> None:
     os.utime(file, (at_s, at_s))
 
 
+def rest() -> None:
+    """Nothing happens."""
+
+
 def test_each_save_is_noticed_once(tmp_path: Path) -> None:
     """A watch begins with a run, and runs again for a new time or a new size, and for nothing else."""
     file = tmp_path / "lab.py"
     save(file, "1", at_s=100)
     watch = Watch(
-        lambda: None,
+        rest,
         lambda: save(file, "2", at_s=101),
-        lambda: None,
+        rest,
+        rest,
         lambda: save(file, "three", at_s=101),
+        rest,
         lambda: save(file, "older", at_s=99),
+        rest,
     )
 
     seen = [file.read_text() for _ in saves(file, ended=watch.ended, sleep=watch.sleep)]
@@ -312,10 +319,10 @@ def test_each_save_is_noticed_once(tmp_path: Path) -> None:
 
 
 def test_a_save_during_a_run_is_noticed_after_it(tmp_path: Path) -> None:
-    """What is saved while the checks run is checked next, without waiting."""
+    """What is saved while the checks run is checked next."""
     file = tmp_path / "lab.py"
     save(file, "1", at_s=100)
-    watch = Watch()
+    watch = Watch(rest)
     seen = []
 
     for number, _ in enumerate(saves(file, ended=watch.ended, sleep=watch.sleep)):
@@ -326,11 +333,22 @@ def test_a_save_during_a_run_is_noticed_after_it(tmp_path: Path) -> None:
     assert seen == ["1", "2"]
 
 
+def test_a_half_saved_file_is_not_checked(tmp_path: Path) -> None:
+    """An editor that empties the file before it writes the new one leads to one run, of the whole."""
+    file = tmp_path / "lab.py"
+    save(file, "1", at_s=100)
+    watch = Watch(lambda: save(file, "", at_s=101), lambda: save(file, "whole", at_s=101), rest)
+
+    seen = [file.read_text() for _ in saves(file, ended=watch.ended, sleep=watch.sleep)]
+
+    assert seen == ["1", "whole"]
+
+
 def test_a_file_that_is_gone_for_a_moment_is_waited_for(tmp_path: Path) -> None:
     """An editor that removes the file before it writes the new one leads to one run."""
     file = tmp_path / "lab.py"
     save(file, "1", at_s=100)
-    watch = Watch(file.unlink, lambda: None, lambda: save(file, "2", at_s=101))
+    watch = Watch(file.unlink, rest, lambda: save(file, "2", at_s=101), rest)
 
     seen = [file.read_text() for _ in saves(file, ended=watch.ended, sleep=watch.sleep)]
 

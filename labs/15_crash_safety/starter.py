@@ -15,6 +15,7 @@ Run `python lab.py front` in one terminal, `python lab.py work` in another, and 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -182,9 +183,11 @@ def main(argv: list[str] | None = None) -> int:
             sock.bind((options.bind, options.port))
             db = open_journal(options.journal)
             print(f"sent again: {recover(db, queue)}", flush=True)
-            serve(db, queue, sock)
+            with contextlib.suppress(KeyboardInterrupt):
+                serve(db, queue, sock)
     else:
-        work(open_journal(options.journal), queue, options.pause)
+        with contextlib.suppress(KeyboardInterrupt):
+            work(open_journal(options.journal), queue, options.pause)
     return 0
 
 

@@ -10,7 +10,8 @@ what it raises comes out of the call. And every failure is one of the tree in er
 
 A warning on signals: a handler that raises can lose the message in hand, between the kernel's handing it over and
 Python's seeing it (134 of 2000 on Python 3.11, 983 of 1000 on 3.12). Let handlers set a flag. A signal that comes just
-before the call sleeps does not wake it: arm a repeating interval timer if it must.
+before the call sleeps does not wake it: let a repeating interval timer run beforehand. One that the handler starts is
+not enough: of a signal that comes in C, before msgrcv sleeps, no handler runs until msgrcv returns (labs/10).
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("text", nargs="?", default="hello")
     parser.add_argument("--key", type=lambda text: int(text, 0), default=KEY)
     parser.add_argument("--mode", type=lambda text: int(text, 8), default=0o600)
+    parser.add_argument("--wait", type=float, default=5, metavar="SECONDS", help="how long ask waits for its reply")
     options = parser.parse_args(argv)
     queue = open_queue(options.key, options.mode)
     if options.side == "stop":
@@ -155,8 +156,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0  # somebody has removed the queue: that is how a server is stopped here
     my_type = os.getpid()
     sweep(queue, my_type)
-    reply = ask(queue, my_type, 1, options.text.encode(), wait_s=5)
-    print("no reply" if reply is None else reply.decode(), flush=True)
+    reply = ask(queue, my_type, 0, options.text.encode(), options.wait)
+    print("no reply" if reply is None else reply.decode())
     return 1 if reply is None else 0
 
 

@@ -198,7 +198,7 @@ def test_sweep_of_nothing_does_not_wait(lab, queue):
 def test_ask_returns_the_reply(lab, queue):
     """`ask` sends a request with the client's type and number, and returns the reply's body."""
     with process(lambda: serve(queue)):
-        reply = lab.ask(queue, 4711, 3, b"hello", wait_s=5)
+        reply = lab.ask(queue, 4711, 3, b"hello", 5)
 
     assert reply == b"HELLO", Teach(
         saw=f"ask(..., b'hello') gave {reply!r}; the server answers in upper case",
@@ -215,7 +215,7 @@ def test_a_stale_reply_is_passed_over(lab, queue):
     queue.send(REPLY.pack(2) + b"of request 2", type=4711)
 
     with process(lambda: serve(queue)):
-        reply = lab.ask(queue, 4711, 3, b"hello", wait_s=5)
+        reply = lab.ask(queue, 4711, 3, b"hello", 5)
 
     assert reply == b"HELLO", Teach(
         saw=f"the reply to request 2 came late, and ask for request 3 gave {reply!r}",
@@ -235,13 +235,29 @@ def test_a_stale_reply_is_passed_over(lab, queue):
 @limit(10)
 def test_without_a_server_ask_gives_up(lab, queue):
     """When no reply comes in time, `ask` gives None."""
-    reply = lab.ask(queue, 4711, 3, b"hello", wait_s=0.05)
+    reply = lab.ask(queue, 4711, 3, b"hello", 0.05)
 
     assert reply is None, Teach(
         saw=f"without any server ask gave {reply!r}",
         because="nobody promises that a server is there: a request without a limit waits for ever",
         try_="return None when receive_until does",
         see=NUMBER,
+    )
+
+
+@task("14.3")
+@limit(10)
+def test_the_program_says_that_no_reply_came(stage, queue):
+    """`ask` in vain prints `no reply`, and ends with 1."""
+    client = stage.run("ask", "--wait", "0.1")
+
+    status = client.wait(limit_s=5)
+
+    assert (client.output, status) == ("no reply\n", 1), Teach(
+        saw=f"without any server `ask --wait 0.1` printed {client.output!r} and ended with {status}",
+        because="a caller sees by the exit status whether there is an answer to read",
+        try_="return None from ask when nothing came, and leave main as starter.py has it",
+        see="starter.py",
     )
 
 
@@ -254,8 +270,9 @@ def test_two_clients_get_their_own_replies(stage, queue):
         statuses = [client.wait(limit_s=8) for client in clients]
 
     said = [client.output for client in clients]
-    assert (said, statuses, queue.current_messages) == (["TEA\n", "COFFEE\n"], [0, 0], 0), Teach(
-        saw=f"`ask tea` and `ask coffee` at once printed {said}, with statuses {statuses}",
+    left = stage.queue(KEY)
+    assert (said, statuses, left and left.messages) == (["TEA\n", "COFFEE\n"], [0, 0], 0), Teach(
+        saw=f"`ask tea` and `ask coffee` at once printed {said}, with statuses {statuses}; the queue is {left}",
         because="both read the same queue; only the type keeps the two replies apart",
         try_="wait for my_type, and send my_type in the request",
         see=ADDRESS,
@@ -268,20 +285,22 @@ def test_the_program_serves_until_its_queue_is_removed(stage):
     """`serve --key` makes the queue with `--mode`, answers `ask`, and ends with 0 when `stop` removes the queue."""
     server = stage.run("serve", "--key", "0x77", "--mode", "620")
     server.wait_asleep("msgrcv")
-    client = stage.run("ask", "--key", "0x77")
+    largest = "x" * (8192 - REQUEST.size)
+    client = stage.run("ask", largest, "--key", "0x77")
 
     status = client.wait(limit_s=8)
 
     found = stage.queue(0x77)
-    assert (client.output, status, found and oct(found.mode)) == ("HELLO\n", 0, "0o620"), Teach(
-        saw=f"`ask --key 0x77` printed {client.output!r} with status {status}; the queue is {found}",
+    answered = client.output == largest.upper() + "\n"
+    assert (answered, status, found and oct(found.mode)) == (True, 0, "0o620"), Teach(
+        saw=f"`ask --key 0x77` of 8184 letters printed {len(client.output)} with status {status}; the queue is {found}",
         because="client and server meet because both name the same key",
         try_="leave main as starter.py has it",
         see="starter.py",
     )
-    stage.run("stop", "--key", "0x77").wait()
-    assert server.wait() == 0, Teach(
-        saw=f"after `stop` the server ended with {server.status}",
+    statuses = [stage.run("stop", "--key", "0x77").wait(), server.wait()]
+    assert statuses == [0, 0], Teach(
+        saw=f"`stop` and the server ended with {statuses}",
         because="msgrcv wakes with EIDRM when its queue is removed: for this server that is the end of its work",
         try_="leave main as starter.py has it",
         see="starter.py",

@@ -176,7 +176,7 @@ def ask_steward(steward: socket.socket, order: dict[str, Any]) -> dict[str, Any]
 def _start_steward() -> socket.socket:
     """Fork a process that becomes another user and makes queues as that user; it ends when its caller does."""
     ours, its = socket.socketpair()
-    caller = os.getpid()
+    caller, caller_uid = os.getpid(), os.geteuid()
     if os.fork() == 0:
         try:
             ours.close()
@@ -186,7 +186,7 @@ def _start_steward() -> socket.socket:
             # After the change of user, which clears it.
             end_with_parent(caller)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            _serve(its)
+            _serve(its, caller_uid)
         finally:
             os._exit(0)
     its.close()
@@ -200,10 +200,10 @@ def _become_nobody() -> None:
         os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def _serve(its: socket.socket) -> None:
+def _serve(its: socket.socket, caller_uid: int) -> None:
     for line in its.makefile("r", encoding="utf-8"):
         order = json.loads(line)
-        if os.geteuid() != NOBODY:
+        if os.geteuid() == caller_uid:
             answer: dict[str, Any] = {"error": "only root can make a queue that belongs to another user"}
         else:
             try:

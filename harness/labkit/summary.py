@@ -1,7 +1,7 @@
 """The lines at the end of `pytest labs/`: one for each lab, counted in tasks, and what to open next.
 
-Pure functions of the reports. A task is done when all its checks passed; a check that did not run in this session
-(another was named, or -k) leaves its task open, and the line says that only some ran.
+Pure functions of the reports. A task is done when all its checks passed that this machine can run, and one did; a
+check that did not run in this session (another was named, or -k) leaves its task open, and the line says so.
 """
 
 from __future__ import annotations
@@ -49,15 +49,14 @@ def standing(lab: Lab, reports: Iterable[Any]) -> Standing:
     reports = list(reports)
     states = check_states(reports, lab.name)
     of_task = {task: [states.get(check.name, "") for check in lab.checks if check.task == task] for task in lab.tasks}
-    done = [task for task, found in of_task.items() if found and all(state == PASSED for state in found)]
+    # What this machine cannot run is not held against the learner, as long as something of the task could.
+    done = [task for task, found in of_task.items() if PASSED in found and set(found) <= {PASSED, CANNOT}]
     first_open = next((task for task in lab.tasks if task not in done), "")
     counted = Counter(states.values())
     if counted[CANNOT] and counted[CANNOT] == len(states):
         state = "cannot run here"
-    elif len(done) == len(of_task):
-        state = "done"
-    elif counted[CANNOT] and counted[PASSED] and counted[CANNOT] + counted[PASSED] == len(states):
-        state = "done here"
+    elif set(states.values()) <= {PASSED, CANNOT} and len(states) == len(lab.checks):
+        state = "done here" if counted[CANNOT] else "done"
     elif counted[NOT_STARTED] == len(states):
         state = "not started"
     else:

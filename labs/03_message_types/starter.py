@@ -1,0 +1,106 @@
+"""One queue, three kinds of message, and a worker that chooses: the message type is the urgency, 1 before all others.
+
+    front ---msgsnd, type 1 2 3---> queue 0x303 ---msgrcv, at most 3---> worker
+
+Run `python lab.py report`, `order` or `alarm` to send, and `python lab.py strict` or `fair` to take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import deque
+from itertools import groupby
+
+import sysv_ipc
+
+from harness.labkit import todo
+
+KEY = 0x303
+ALARM, ORDER, REPORT = 1, 2, 3
+KINDS = {"alarm": ALARM, "order": ORDER, "report": REPORT}
+NAMES = {kind: name for name, kind in KINDS.items()}
+LEAST_URGENT = REPORT
+OTHERS = (ORDER, REPORT)  # the kinds that a stream of alarms would starve
+ROW = 4
+
+
+def open_queue(key: int, mode: int) -> sysv_ipc.MessageQueue:
+    """Open the queue with this key, or create it."""
+    return sysv_ipc.MessageQueue(key, sysv_ipc.IPC_CREAT, mode)
+
+
+def take(queue: sysv_ipc.MessageQueue, selector: int) -> tuple[bytes, int] | None:
+    """Take the message that msgrcv selects for `selector`, without waiting: its bytes and type, or None.
+
+    `selector` is msgrcv's third argument: 0, a type, or minus a type.
+    """
+    todo("3.1 receive without waiting, and say None when there was nothing for this selector")
+
+
+def fits(kind: int, selector: int) -> bool:
+    """Whether a receive with this selector may take a message of type `kind` at all."""
+    todo("3.2 which types a receive with this selector may take at all")
+
+
+def predict(types: list[int], selectors: list[int]) -> list[int | None]:
+    """Which message each receive gets: its place among those sent, from 0, or None if there is none for it.
+
+    Messages of these `types` are sent one after the other; then one receive a selector is made, none of which waits.
+    A message that was taken is gone. For example, `predict([2, 1, 2], [2, 2, 2])` is `[0, 2, None]`.
+    """
+    todo("3.2 of those that fit, choose the one that the kernel takes")
+
+
+def take_most_urgent(queue: sysv_ipc.MessageQueue) -> tuple[bytes, int]:
+    """Take the first message of the most urgent kind that is there; sleep while there is none up to LEAST_URGENT."""
+    todo("3.3 one receive, and the right selector")
+
+
+class Fair:
+    """Takes the most urgent first, but after `row` such messages in a row it gives one turn to the OTHERS."""
+
+    def __init__(self, queue: sysv_ipc.MessageQueue, row: int = ROW) -> None:
+        self.queue = queue
+        self.row = row
+        self.in_a_row = 0  # how many were taken by urgency, of whatever kind, since the others' last turn
+        self.turns = deque(OTHERS)  # whose turn it is next
+
+    def next(self) -> tuple[bytes, int]:
+        """Take one message, as `take_most_urgent` does, unless it is the others' turn.
+
+        Then ORDER and REPORT take turns. One that has nothing leaves its turn to the other, without waiting for it;
+        when none of them has anything, the message is taken by urgency.
+        """
+        todo("3.4 by urgency, but after `row` of those in a row the others have a turn")
+
+
+def longest_wait(row: int) -> int:
+    """How many messages `Fair` takes, at most, until it has taken an order or a report that is first of its kind.
+
+    The message itself counts too: 1 would mean that it is always the next.
+    """
+    todo("3.5 your bound")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Send messages of one kind, or take messages by one of the rules; returns the exit status."""
+    parser = argparse.ArgumentParser(description="The name of a kind sends; strict and fair take.")
+    parser.add_argument("what", choices=[*KINDS, "strict", "fair"])
+    parser.add_argument("--count", type=int, default=1, help="how many messages")
+    parser.add_argument("--key", type=lambda text: int(text, 0), default=KEY)
+    parser.add_argument("--mode", type=lambda text: int(text, 8), default=0o600)
+    options = parser.parse_args(argv)
+    queue = open_queue(options.key, options.mode)
+    if options.what in KINDS:
+        for _ in range(options.count):
+            queue.send(options.what.encode(), type=KINDS[options.what])
+        return 0
+    fair = Fair(queue)
+    taken = [fair.next() if options.what == "fair" else take_most_urgent(queue) for _ in range(options.count)]
+    print(", ".join(f"{len(list(group))} {NAMES[kind]}" for kind, group in groupby(kind for _, kind in taken)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

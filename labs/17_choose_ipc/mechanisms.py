@@ -7,7 +7,9 @@ A transport here is one way, from whoever sends to whoever receives; both may be
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import ctypes.util
 import multiprocessing
 import os
 import signal
@@ -121,8 +123,18 @@ class Multiprocessing:
 # --- POSIX message queues: the calls, as mq_overview(7) has them -----------------------------------------------------
 
 # On Linux a queue's descriptor is a file descriptor: os.close, os.fstat and select take it.
-_LIBRARY = ctypes.CDLL("librt.so.1", use_errno=True)
-_LIBRARY.mq_receive.restype = ctypes.c_ssize_t
+
+
+def _library() -> ctypes.CDLL:
+    """The C library; with a glibc before 2.34 the calls are in librt."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "mq_open"):
+        library = ctypes.CDLL(ctypes.util.find_library("rt"), use_errno=True)
+    library.mq_receive.restype = ctypes.c_ssize_t
+    return library
+
+
+_LIBRARY = _library()
 
 
 @dataclass(frozen=True)
@@ -198,15 +210,17 @@ def one_way_us(transport: Transport, messages: int, payload: bytes) -> float:
         finally:
             os._exit(0)
     os.close(writing)
-    os.read(reading, 100)
-    began_s = time.perf_counter()
-    for _ in range(messages):
-        transport.send(payload)
-    os.read(reading, 100)
-    took_s = time.perf_counter() - began_s
-    os.close(reading)
-    os.waitpid(pid, 0)
-    return 1e6 * took_s / messages
+    try:
+        os.read(reading, 100)
+        began_s = time.perf_counter()
+        for _ in range(messages):
+            transport.send(payload)
+        os.read(reading, 100)
+        return 1e6 * (time.perf_counter() - began_s) / messages
+    finally:
+        os.kill(pid, signal.SIGKILL)  # it has all, or waits for what will not come
+        os.waitpid(pid, 0)
+        os.close(reading)
 
 
 def measure(
@@ -223,8 +237,7 @@ def measure(
         first = number % len(names)
         times = {}
         for name in names[first:] + names[:first]:
-            transport = makers[name]()
-            times[name] = one_way_us(transport, messages, bytes(size_bytes))
-            transport.close()
+            with contextlib.closing(makers[name]()) as transport:  # also on Ctrl-C: a System V queue would stay
+                times[name] = one_way_us(transport, messages, bytes(size_bytes))
         found.append(times)
     return found

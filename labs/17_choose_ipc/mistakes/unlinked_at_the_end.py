@@ -26,6 +26,8 @@ SELECTION = "the receiver can ask for one kind of message, and leave the others"
 SURVIVES = "what was sent is still there when all processes have ended"
 POLLABLE = "select can wait for it, together with sockets"
 ANY_SIZE = "a message of 1 MiB goes through, and nobody raised a limit"
+COUNTED = "a number of messages fills it, the same for short ones as for long ones"
+PROPERTIES = (BOUNDARIES, PRIORITY, SELECTION, SURVIVES, POLLABLE, ANY_SIZE, COUNTED)
 
 
 class PosixQueue:
@@ -48,8 +50,10 @@ class PosixQueue:
     def send(self, payload: bytes, priority: int = 0) -> None:
         """Send one message, a higher priority overtakes; waits while the queue is full.
 
-        Raises OSError EMSGSIZE for one of more than max_bytes.
+        Raises ValueError for one of more than max_bytes, as sysv_ipc does: it could never be sent.
         """
+        if len(payload) > self.max_bytes:
+            raise ValueError(f"the message has {len(payload)} bytes, and the queue takes {self.max_bytes}")
         mechanisms.mq_send(self.descriptor, payload, priority)
 
     def receive(self) -> bytes:
@@ -73,13 +77,13 @@ TRANSPORTS = {
 
 
 def properties() -> dict[str, set[str]]:
-    """For each name of TRANSPORTS which of BOUNDARIES, PRIORITY, SELECTION, SURVIVES, POLLABLE and ANY_SIZE it has.
+    """For each name of TRANSPORTS which of PROPERTIES it has.
 
     It is about the mechanism as Linux (or the library) has it: for "pipe" the bare pipe, for "posix" any POSIX queue.
     """
     return {
         "sysv": {BOUNDARIES, PRIORITY, SELECTION, SURVIVES},
-        "posix": {BOUNDARIES, PRIORITY, SURVIVES, POLLABLE},
+        "posix": {BOUNDARIES, PRIORITY, SURVIVES, POLLABLE, COUNTED},
         "pipe": {POLLABLE, ANY_SIZE},
         "datagram": {BOUNDARIES, POLLABLE},
         "multiprocessing": {BOUNDARIES, POLLABLE, ANY_SIZE},
@@ -113,12 +117,17 @@ def compare(rounds: Sequence[dict[str, float]]) -> dict[str, Summary]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, and print a line for each transport; returns the exit status."""
+    """Print the table, or measure and print what came out; returns the exit status."""
     parser = argparse.ArgumentParser(description="The same messages over five transports.")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("what", choices=["table", "compare"])
+    parser.add_argument("--rounds", type=int, default=9, help="two at least")
     parser.add_argument("--messages", type=int, default=1000)
-    parser.add_argument("--size", type=int, default=100, metavar="BYTES")
+    parser.add_argument("--size", type=int, default=100, metavar="BYTES", help="of a message, up to 8192")
     options = parser.parse_args(argv)
+    if options.what == "table":
+        for words in PROPERTIES:
+            print(f"{words}: {', '.join(name for name, has in properties().items() if words in has)}")
+        return 0
     rounds = mechanisms.measure(TRANSPORTS, rounds=options.rounds, messages=options.messages, size_bytes=options.size)
     print(f"{options.rounds} rounds of {options.messages} messages of {options.size} bytes")
     for name, summary in compare(rounds).items():

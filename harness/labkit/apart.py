@@ -38,6 +38,8 @@ SHOW_STACK = signal.SIGXCPU if sys.platform == "linux" else signal.SIGTERM
 
 _STACK_PATIENCE_S = 0.5
 _LEAVING_PATIENCE_S = 0.25
+_SETTLED_LOOK_S = 0.05
+_SETTLED_PATIENCE_S = 0.25
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
@@ -62,11 +64,18 @@ class Ending(Generic[T]):
     strayed: bool = False
 
 
-def run_apart(work: Callable[[], T], *, limit_s: float, look: Callable[[int], Any] | None = None) -> Ending[T]:
+def run_apart(
+    work: Callable[[], T],
+    *,
+    limit_s: float,
+    look: Callable[[int], Any] | None = None,
+    settled: Callable[[], bool] | None = None,
+) -> Ending[T]:
     """Run `work` in a forked child, in a process group of its own, for at most `limit_s`; what it returns is pickled.
 
-    `look` is called with the child's pid before a hanging child is killed. Raises what interrupts this process
-    (KeyboardInterrupt), after having killed the child.
+    `look` is called with the child's pid before a hanging child is killed. Once `settled` says that what comes of the
+    work is known already, the child has a moment to end. Raises what interrupts this process (KeyboardInterrupt),
+    after having killed the child.
     """
     # Files and not a pipe: a process that the work forgot would hold a pipe open.
     with (
@@ -100,7 +109,7 @@ def run_apart(work: Callable[[], T], *, limit_s: float, look: Callable[[int], An
                 os._exit(status)
         orphans.pid = pid
         ending: Ending[T] = Ending()
-        _watch(pid, ending, limit_s, look)
+        _watch(pid, ending, limit_s, look, settled)
         ending.left = orphans.end()
         # Its work may have ended the process itself, even with status 0.
         if ending.status == 0 and not ending.hung and os.fstat(answer.fileno()).st_size > 0:
@@ -148,10 +157,16 @@ def command_of(pid: int) -> str:
     return " ".join(Path(word).name if "/" in word else word for word in words if word)[:100] or "a process"
 
 
-def _watch(pid: int, ending: Ending[T], limit_s: float, look: Callable[[int], Any] | None) -> None:
+def _watch(
+    pid: int,
+    ending: Ending[T],
+    limit_s: float,
+    look: Callable[[int], Any] | None,
+    settled: Callable[[], bool] | None,
+) -> None:
     pidfd = os.pidfd_open(pid)
     try:
-        if not select.select([pidfd], [], [], limit_s)[0]:
+        if not _ends(pidfd, limit_s, settled):
             ending.hung = True
             if look is not None:
                 ending.seen = look(pid)
@@ -167,6 +182,19 @@ def _watch(pid: int, ending: Ending[T], limit_s: float, look: Callable[[int], An
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
     ending.status = os.waitstatus_to_exitcode(status)
+
+
+def _ends(pidfd: int, limit_s: float, settled: Callable[[], bool] | None) -> bool:
+    """Whether the process ends in time: within `limit_s`, and within a moment after `settled`."""
+    if settled is None:
+        return bool(select.select([pidfd], [], [], limit_s)[0])
+    deadline_s = time.monotonic() + limit_s
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        if select.select([pidfd], [], [], min(left_s, _SETTLED_LOOK_S))[0]:
+            return True
+        if settled():
+            return bool(select.select([pidfd], [], [], min(left_s, _SETTLED_PATIENCE_S))[0])
+    return False
 
 
 class _Orphans:

@@ -33,7 +33,13 @@ def run_forked(item: pytest.Item, subject: verdict.Subject, *, shared: bool) -> 
     marker = item.get_closest_marker("limit")
     limit_s = float(marker.args[0]) if marker else marks.LIMIT_S
     with todos.watched(), ground.one_at_a_time() if shared else contextlib.nullcontext():
-        ending = run_apart(lambda: _reports_inside(item, subject, shared=shared), limit_s=limit_s, look=waiting_words)
+        ending = run_apart(
+            lambda: _reports_inside(item, subject, shared=shared),
+            limit_s=limit_s,
+            look=waiting_words,
+            # A program that met a todo has said all that there is: nobody needs to wait for the rest of the check.
+            settled=None if subject.strict else lambda: bool(todos.met()),
+        )
         open_ = todos.met()
     if not ending.answered or ending.answer is None:
         return [verdict.ended_badly(item.nodeid, item.location, subject, ending, limit_s=limit_s, open_=open_)]

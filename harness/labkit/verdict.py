@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harness.labkit.catalog import Check
     from harness.labkit.ground import Ground
 
+Frames = list[tuple[str, int, str]]
+"""Where an exception came through: (file, line, function) each, the innermost last."""
+
 PASSED, FAILED, NOT_STARTED, CANNOT = "passed", "failed", "not started", "cannot"
 
 SUBJECT: pytest.StashKey[Subject] = pytest.StashKey()
@@ -42,13 +45,15 @@ class Subject:
     strict: bool
 
 
+def explains(error: BaseException, stack: Frames, of: Subject, open_: list[str]) -> bool:
+    """Whether `judge` will have words of its own for this error, so that pytest's are not needed."""
+    if open_ or isinstance(error, CannotStageError):
+        return True
+    return Teach.found_in(str(error)) is not None or _learners_frame(stack, of) is not None
+
+
 def judge(
-    report: pytest.TestReport,
-    error: BaseException | None,
-    stack: list[tuple[str, int, str]],
-    *,
-    of: Subject,
-    open_: list[str],
+    report: pytest.TestReport, error: BaseException | None, stack: Frames, *, of: Subject, open_: list[str]
 ) -> None:
     """Set what the report says; `error` is what the check raised, `stack` its (file, line, function) frames.
 
@@ -127,16 +132,18 @@ def is_lab_report(report: Any) -> bool:
     return hasattr(report, "labkit")
 
 
-def _explain(report: pytest.TestReport, error: BaseException, stack: list[tuple[str, int, str]], of: Subject) -> None:
-    text = str(error)
-    found = Teach.found_in(text) if isinstance(error, AssertionError | pytest.fail.Exception) or error.args else None
+def _explain(report: pytest.TestReport, error: BaseException, stack: Frames, of: Subject) -> None:
+    found = Teach.found_in(str(error))
     if found:
         told, rest = found
         fail(report, of, told, rest.strip("\n"))
-        return
-    frame = next((frame for frame in reversed(stack) if Path(frame[0]) == of.file), None)
-    if frame is not None:
+    elif frame := _learners_frame(stack, of):
         fail(report, of, explain.raised(error, frame, of.file))
+
+
+def _learners_frame(stack: Frames, of: Subject) -> tuple[str, int, str] | None:
+    """The innermost frame that stands in the file that is checked."""
+    return next((frame for frame in reversed(stack) if Path(frame[0]) == of.file), None)
 
 
 # --- reports --------------------------------------------------------------------------------------------------------

@@ -81,12 +81,12 @@ def test_every_room_has_its_floor(module: str) -> None:
 def test_imports_go_down(module: str) -> None:
     """A module imports from its own room and from the floors below it, and the program's start only from cli.
 
-    One thing stands beside: show may name types of experiments, on the same floor, for the type checker.
+    One thing stands beside: show may name types of experiments and labkit, on the same floor, for the type checker.
     """
     room = room_of(module)
     for found in imports(module):
         if found.room and room and found.room != room and found.name != "harness.__version__":
-            beside = room == "show" and found.room == "experiments" and not found.at_run_time
+            beside = room == "show" and found.room in ("experiments", "labkit") and not found.at_run_time
             assert beside or FLOORS[found.room] < FLOORS[room], f"{module} imports {found.name}"
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 State = Literal["not started", "in progress", "written", "done", "cannot run here"]
 
 POLL_S = 0.3
+SETTLE_S = 0.1
 _ENDING_PATIENCE_S = 30.0  # a second Ctrl-C ends it
 
 
@@ -206,16 +207,21 @@ def saves(file: Path, *, ended: Callable[[], object], sleep: Callable[[float], N
     """Yield at once, and again after each save of the file, one during the caller's work included, until `ended`.
 
     Its time and size are looked at again and again: inotify tells nothing of a folder shared with another system. An
-    editor may remove the file for a moment.
+    editor may remove the file for a moment, or empty it first: a save is over when two looks see the same.
     """
-    seen: tuple[int, int] | None = None
+    seen = last = _stamp(file)
+    if seen is not None:
+        yield
     while not ended():
         now = _stamp(file)
-        if now is None or now == seen:
+        if now in (seen, None):
             sleep(POLL_S)
+        elif now != last:
+            sleep(SETTLE_S)
         else:
             seen = now
             yield
+        last = now
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

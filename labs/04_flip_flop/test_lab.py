@@ -203,7 +203,7 @@ class Scene:
                 if waiting_before:
                     self._await_winner()
                 else:
-                    wait_until(lambda: asleep_in(receiver.pid), f"{who} to sleep in msgrcv")
+                    wait_until(lambda pid=receiver.pid: asleep_in(pid), f"{who} to sleep in msgrcv")
             elif what == "stops":
                 self._stop_and_continue(self._receivers[who])
         return self.winners

@@ -27,7 +27,7 @@ ceiling: $(VENV)/.installed
 	$(BIN)/harness ceiling
 
 test: $(VENV)/.developing
-	$(BIN)/python -m pytest -n auto tests labs --solutions
+	$(BIN)/python -m pytest -n auto --dist worksteal tests labs --solutions
 
 check: $(VENV)/.developing
 	$(BIN)/ruff check .
@@ -35,7 +35,7 @@ check: $(VENV)/.developing
 	$(BIN)/mypy
 
 labs: $(VENV)/.installed
-	$(BIN)/python -m pytest labs/ --solutions -n auto
+	$(BIN)/python -m pytest labs/ --solutions -n auto --dist worksteal
 
 mutants: $(VENV)/.developing
 	$(BIN)/python tests/labkit/mutants.py $(LAB)

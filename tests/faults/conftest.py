@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 MARKER = "HARNESS_TEST_RUN"
-LIMIT_S = 10.0
+LIMIT_S = 20.0
 LOOK_S = 0.005
 OURS = range(0x4D51_0000, 0x4D52_0000)
 """The keys of queues that runs make."""

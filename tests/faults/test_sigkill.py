@@ -51,7 +51,7 @@ def test_nothing_is_left(
     assert statistics.median(took_s) <= PROMISED_S
 
 
-@pytest.mark.private_ipc(limit_s=30)
+@pytest.mark.private_ipc(limit_s=90)
 @pytest.mark.parametrize("visible", [(), ("--visible",)], ids=["private", "visible"])
 def test_nothing_is_left_of_a_run_that_is_going_on(visible: tuple[str, ...], start: Callable[..., Load]) -> None:
     """Killed while messages pass, with several workers and queues, a run leaves no process and no queue."""

@@ -18,7 +18,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.labkit import apart, todos
+from harness.labkit import apart
 from harness.labkit.failures import CannotStageError, WrongAnswerError
 from harness.labkit.ground import ask_steward
 from harness.labkit.teach import Teach
@@ -309,7 +309,3 @@ class Stage:
     def without_message_queues(self, *arguments: str) -> Program:
         """Start the lab's program where msgget and its kin answer ENOSYS, as on WSL1 (a seccomp filter)."""
         return self.start(sys.executable, "-m", "harness.labkit.no_msgget", sys.executable, str(self.file), *arguments)
-
-    def todos_met(self) -> list[str]:
-        """The open todos that this check's processes have met."""
-        return todos.met()

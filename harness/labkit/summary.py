@@ -29,7 +29,6 @@ class Standing:
     ran: int
     checks: int
     first_open: str = ""
-    because: str = ""
 
 
 def check_states(reports: Iterable[Any], lab: str) -> dict[str, str]:
@@ -61,10 +60,7 @@ def standing(lab: Lab, reports: Iterable[Any]) -> Standing:
         state = "not started"
     else:
         state = "in progress"
-    because = next(
-        (r.labkit["because"] for r in reports if r.labkit["lab"] == lab.name and r.labkit["state"] == CANNOT), ""
-    )
-    return Standing(lab.name, len(of_task), len(done), state, len(states), len(lab.checks), first_open, because)
+    return Standing(lab.name, len(of_task), len(done), state, len(states), len(lab.checks), first_open)
 
 
 def lines(reports: list[Any], labs: Mapping[str, Lab], *, ground: str) -> list[str]:

@@ -233,11 +233,15 @@ def _file_of(lab: Lab, config: pytest.Config) -> Path:
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest) -> WatchedModule:
-    """The file that is checked, as a module: lab.py, the solution, or what --lab-file names."""
+def lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> WatchedModule:
+    """The file that is checked, as a module: lab.py, the solution, or what --lab-file names.
+
+    What lies in the lab's folder can be imported by it, wherever it lies itself.
+    """
     from harness.labkit.loading import load  # noqa: PLC0415
     from harness.labkit.watched import WatchedModule  # noqa: PLC0415
 
+    monkeypatch.syspath_prepend(str(request.node.path.parent))
     return WatchedModule(load(request.node.stash[verdict.SUBJECT].file))
 
 
@@ -248,7 +252,7 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
 
     subject, ground = request.node.stash[verdict.SUBJECT], request.node.stash.get(verdict.GROUND, None)
     steward = ground.steward if ground else None
-    with Stage(subject.file, tmp_path, number=subject.lab[:2], steward=steward) as made:
+    with Stage(subject.file, tmp_path, lab=request.node.path.parent, steward=steward) as made:
         yield made
 
 

@@ -219,14 +219,14 @@ class Program:
 
 
 class Stage:
-    """What one check put on. `file` is the lab's file that is checked; `folder` an empty folder of its own.
+    """What one check put on. `file` is the file that is checked; `folder` an empty folder of its own.
 
-    `number` is the lab's.
+    `lab` is the lab's folder: what lies in it can be imported by `file`, wherever that is.
     """
 
-    def __init__(self, file: Path, folder: Path, *, number: str, steward: socket.socket | None = None) -> None:
+    def __init__(self, file: Path, folder: Path, *, lab: Path, steward: socket.socket | None = None) -> None:
         self.file = file
-        self._number = number
+        self._lab = lab
         self.folder = folder
         self._steward = steward
         self._programs: list[Program] = []
@@ -243,11 +243,12 @@ class Stage:
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Program:
         """Start the lab's program with these arguments, as a learner does: `python lab.py ARGUMENTS`."""
-        return self.start(sys.executable, str(self.file), *arguments, env=env)
+        path = os.pathsep.join(filter(None, [str(self._lab), os.environ.get("PYTHONPATH")]))
+        return self.start(sys.executable, str(self.file), *arguments, env={"PYTHONPATH": path} | (env or {}))
 
     def start(self, *command: str, env: dict[str, str] | None = None) -> Program:
         """Start any program; it is in a process group of its own."""
-        words = " ".join(["harness lab run", self._number, "--", *command[2:]])
+        words = " ".join(["harness lab run", self._lab.name[:2], "--", *command[2:]])
         program = Program(command, cwd=self.folder, env=env, by_hand=words)
         self._programs.append(program)
         return program

@@ -5,7 +5,6 @@
 
 Run `python lab.py work` in one terminal, and `echo hello | python lab.py send` in another.
 """
-# ruff: noqa: ARG002 - an open place uses nothing yet
 
 from __future__ import annotations
 

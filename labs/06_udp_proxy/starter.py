@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-import socket  # noqa: TC003 - `listen` will need it
+import socket
 import sys
 
 import sysv_ipc

@@ -7,7 +7,6 @@
 
 Run `python lab.py refuse`, `block` or `shed` to offer messages, and `python lab.py take` to take them.
 """
-# ruff: noqa: ARG002 - an open place uses nothing yet
 
 from __future__ import annotations
 

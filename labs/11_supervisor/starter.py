@@ -22,7 +22,7 @@ import ctypes
 import os
 import select
 import signal
-import socket  # noqa: TC003 - 11.1 needs it
+import socket
 import sys
 import time
 import traceback

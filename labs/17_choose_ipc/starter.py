@@ -7,8 +7,6 @@ mechanisms.py, beside this file, has four of them, the calls for the fifth, and 
 Run `python lab.py table` or `python lab.py compare`.
 """
 
-# ruff: noqa: ARG002 - open places, with what they will need at hand
-
 from __future__ import annotations
 
 import argparse

@@ -23,18 +23,15 @@ from harness.labkit import Teach, limit, task
 from harness.labkit.failures import CannotStageError
 from harness.sysv import Limits
 
-HERE = Path(__file__).parent
 DO = "README.md, Do"
 PREDICT = "README.md, Predict"
 NAME = "/somebody"
-BESIDE = {"PYTHONPATH": f"{HERE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-"""So that a file which lies elsewhere finds mechanisms.py too."""
 
 
 @pytest.fixture(autouse=True)
 def mechanisms(monkeypatch):
     """The kit beside this file; it is also what the learner's file imports."""
-    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     found = importlib.import_module("mechanisms")
     try:
         os.close(found.mq_open(NAME, os.O_CREAT | os.O_RDWR, max_messages=1, max_bytes=1))
@@ -513,7 +510,7 @@ def test_the_table_says_what_happens(lab, mechanisms, name):
 def test_the_program_prints_the_table(lab, stage):
     """`python lab.py table` prints a line for each property: who has it."""
     table = lab.properties()
-    program = stage.run("table", env=BESIDE)
+    program = stage.run("table")
     status = program.wait()
 
     expected = [
@@ -600,7 +597,7 @@ def test_the_spread_is_that_of_the_ratios(lab):
 def test_the_program_compares_all_five(lab, stage, arguments):
     """`python lab.py compare` prints what it measured: a line for each of the five transports."""
     lab.compare(rounds_of(sysv=[1.0, 1.0]))  # a todo is met here, and told
-    program = stage.run(*arguments.split(), env=BESIDE)
+    program = stage.run(*arguments.split())
     status = program.wait(limit_s=10)
 
     first, *lines = program.output.splitlines() or [""]

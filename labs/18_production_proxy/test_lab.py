@@ -105,7 +105,7 @@ def status_of(pid: int, what: str) -> int:
         saw=f"{what} still ran after {LATER_S:g} s",
         because="a signal wakes msgrcv with EINTR; who does not look at `stop.asked` then sleeps again",
         try_="on the bare sysv_ipc.Error go back to the loop's condition",
-        see="starter.py, Stop",
+        see="parts.py, Stop",
     )
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -1275,7 +1275,7 @@ def test_a_killed_proxy_leaves_no_worker(stage):
     assert gone, Teach(
         saw="the parent was killed, and its workers live on",
         because="a child does not end with its parent, unless the kernel was asked for it",
-        try_="leave fork_worker as starter.py has it",
+        try_="let main start a worker with fork_worker, as starter.py has it",
         see="labs/11_supervisor/README.md",
     )
     sysv_ipc.MessageQueue(KEY).remove()

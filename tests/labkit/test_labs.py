@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +68,20 @@ def test_the_starter_passes_nothing(lab: Lab, tmp_path: Path) -> None:
 def test_mistakes_fail_as_they_say(lab: Lab, tmp_path: Path) -> None:
     """A known mistake fails exactly the checks that it names, and the first of them teaches the words that it names."""
     mistakes = sorted((lab.folder / "mistakes").glob("*.py"))
+    # Before the threads: ast.parse in two at once can raise a SystemError on Python 3.11 (gh-106905).
+    docstrings = [ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in mistakes]
+    folders = [tmp_path / mistake.stem for mistake in mistakes]
 
     # Side by side: most of their time they wait for what never comes.
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        amiss = list(pool.map(lambda mistake: amiss_with(lab, mistake, tmp_path / mistake.stem), mistakes))
+        amiss = list(pool.map(partial(amiss_with, lab), mistakes, docstrings, folders))
 
     assert {mistake.stem: words for mistake, words in zip(mistakes, amiss, strict=True) if words} == {}
 
 
-def amiss_with(lab: Lab, mistake: Path, folder: Path) -> str:
-    """What is not as the mistake's docstring says; empty when all is."""
+def amiss_with(lab: Lab, mistake: Path, text: str, folder: Path) -> str:
+    """What is not as the mistake's docstring, `text`, says; empty when all is."""
     folder.mkdir()
-    text = ast.get_docstring(ast.parse(mistake.read_text(encoding="utf-8"))) or ""
     expected = [name.strip() for name in field(text, "fails").split(",")]
     may = {name.strip() for name in field(text, "sometimes").split(",")} if "\nsometimes: " in text else set()
     own_tmp = f"--basetemp={folder / 'tmp'}"

@@ -617,3 +617,31 @@ def test_the_program_compares_all_five(lab, stage, arguments):
         else "run it by hand, and read the last line that it writes",
         see="starter.py, main",
     )
+
+
+@task("17.5")
+@limit(15)
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("--size 8193", 2),
+        ("--size -1", 2),
+        ("--rounds 1", 2),
+        ("--messages 0", 2),
+        ("--size 8192 --rounds 2 --messages 1", 0),
+        ("--size 0 --rounds 2 --messages 1", 0),
+    ],
+)
+def test_the_program_refuses_what_it_cannot_measure(lab, stage, arguments, expected):
+    """Sizes from 0 to 8192, two rounds and one message are the least and the most; else one line says so."""
+    lab.compare(rounds_of(sysv=[1.0, 1.0]))  # a todo is met here, and told
+    program = stage.run("compare", *arguments.split())
+    status = program.wait(limit_s=10)
+
+    traceback = "Traceback" in program.errors
+    assert (status, traceback) == (expected, False), Teach(
+        saw=f"compare {arguments} ended with {status}, and on standard error {last_line(program.errors)!r}",
+        because="who mistypes a number wants one line, before anything is measured",
+        try_="leave main as starter.py has it",
+        see="starter.py, main",
+    )

@@ -438,6 +438,43 @@ def test_sigterm_ends_a_worker_and_costs_nothing(lab, queue, moment):
     )
 
 
+def naps_of(pid: int) -> int:
+    """How often a process has gone to sleep by itself; 0 when it is dead."""
+    words = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(words[1]) if words else 0
+
+
+def state_of(pid: int) -> str:
+    """The state of a process: R, S, T, Z ..."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@task("18.3")
+@limit(30)
+def test_a_signal_that_asks_nothing_changes_nothing(lab, queue):
+    """A tick wakes a worker that waits; it goes on waiting, and handles the next message."""
+    words = shared_words(4)
+    pid = in_a_child(lambda: lab.work(queue, words, lambda _: None, lab.Stop()))
+    wait_until(lambda: asleep_in(pid), "the worker to sleep in msgrcv", limit_s=LATER_S)
+
+    naps = naps_of(pid)
+    os.kill(pid, signal.SIGALRM)
+    wait_until(lambda: naps_of(pid) > naps or state_of(pid) == "Z", "the worker to wake", limit_s=LATER_S)
+    put(queue, b"one")
+    deadline_s = time.monotonic() + LATER_S / 5
+    while not words[HANDLED] and time.monotonic() < deadline_s:
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGTERM)
+    status = status_of(pid, "a worker that got SIGALRM, and then SIGTERM")
+
+    assert (status, list(words)) == (0, [1, 1, 0, 0]), Teach(
+        saw=f"SIGALRM, then a message, then SIGTERM: status {status}, [taken, handled, failed, in hand] {list(words)}",
+        because="Stop's timer interrupts msgrcv again and again, so that no request is missed: an EINTR alone is none",
+        try_="on EINTR continue, and let the loop's condition decide",
+        see="parts.py, Stop",
+    )
+
+
 @task("18.3")
 def test_a_worker_whose_queue_is_gone_says_so(lab, queue):
     """A removed queue is an error that goes up: the worker does not spin."""
@@ -533,7 +570,14 @@ def test_the_dead_are_collected_and_nobody_is_waited_for(players):
     some = players(3)
     some.crew.start_due()
     first = some.crew.members[1].pid
-    nobody = some.crew.reap()
+    alive = some.crew.reap()
+    assert (alive, some.crew.members[1].pid) == ([], first), Teach(
+        saw=f"all three are alive: reap gave {alive}, and number 1's pid is {some.crew.members[1].pid} now",
+        because="waitpid with WNOHANG answers (0, 0) for a child that has not ended; who takes it for dead starts a "
+        "second one in its place, and never collects the first",
+        try_="go on to the next if os.waitpid(member.pid, os.WNOHANG)[0] == 0",
+        see="labs/11_supervisor/README.md",
+    )
     some.kill(1)
 
     dead = some.crew.reap()
@@ -548,8 +592,8 @@ def test_the_dead_are_collected_and_nobody_is_waited_for(players):
         due_s.append(some.crew.due_in_s())
         some.crew.start_due()
 
-    assert (nobody, dead, zombie) == ([], [1], False), Teach(
-        saw=f"all alive: reap gave {nobody}; number 1 killed: {dead}; still to be collected: {zombie}",
+    assert (dead, zombie) == ([1], False), Teach(
+        saw=f"number 1 was killed: reap gave {dead}; still to be collected: {zombie}",
         because="a dead child stays a zombie until its parent asks for its status; with WNOHANG it asks and does "
         "not wait",
         try_="os.waitpid(member.pid, os.WNOHANG) for each that runs: (0, 0) means that it is alive",
@@ -561,6 +605,26 @@ def test_the_dead_are_collected_and_nobody_is_waited_for(players):
         because="a worker that dies at once and is started at once would use a whole core for dying",
         try_="due_s = now + delay, and start when clock() >= due_s; due_in_s is min(due_s) - clock(), never below 0",
         see="starter.py, the docstring of Crew.reap",
+    )
+
+
+@task("18.4")
+def test_who_ended_well_is_gone_too(lab):
+    """A worker that ended by itself with status 0 is collected as any other."""
+    crew = lab.Crew(1, lambda _: in_a_child(lambda: None), most_deaths=3)
+    crew.start_due()
+    pid = crew.members[0].pid
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+    dead = crew.reap()
+
+    with contextlib.suppress(ChildProcessError):  # it is collected, as it should be
+        os.waitpid(pid, 0)
+    assert dead == [0], Teach(
+        saw=f"a worker ended with status 0, and reap gave {dead}",
+        because="waitpid gives a pair: whose status it is (0: nobody's), and that status: 0 if all was well",
+        try_="look at the first of the two",
+        see="labs/11_supervisor/README.md",
     )
 
 
@@ -1007,7 +1071,9 @@ def test_it_serves_tells_and_leaves_nothing(stage):
     statuses = [other.wait(limit_s=LATER_S) for other in (same_port, same_key)]
     lines = [other.errors.count("\n") for other in (same_port, same_key)]
     still = proxy.ask(b"still here")
+    begun_s = time.monotonic()
     proxy.stop(number=signal.SIGINT)
+    took_s = time.monotonic() - begun_s
 
     expected = [b"OK\n", b"OK\n", b"OK\n", b"ER\n"]
     assert (answers, still, oct(mode), report["refused"]) == (expected, b"OK\n", "0o600", 1), Teach(
@@ -1022,6 +1088,13 @@ def test_it_serves_tells_and_leaves_nothing(stage):
         because="what was answered OK must come out of a worker, once",
         try_="follow one message: let_in, offer, put, send, work, handle",
         see="starter.py",
+    )
+    assert (took_s < 8, proxy.program.errors) == (True, ""), Teach(
+        saw=f"with nothing left to do, Ctrl-C took {took_s:.1f} s, of a drain of at most 10; on standard error: "
+        f"{proxy.program.errors[-200:]!r}",
+        because="a drain ends when there is nothing left, and not when its time is up; and who ends well says nothing",
+        try_="drained: the queue is empty and nothing is owed, or the time is up",
+        see="starter.py, Proxy.drained",
     )
     seen = (statuses, lines, "cannot bind" in same_port.errors, "exists already" in same_key.errors, stage.queue(0x77))
     assert seen == ([1, 1], [1, 1], True, True, None), Teach(
@@ -1053,12 +1126,6 @@ def test_a_flood_beyond_the_depth_is_refused_and_counted(stage):
         try_="refuse at the depth, and count it",
         see=README,
     )
-
-
-def state_of(pid: int) -> str:
-    """The state of a process: R, S, T ..."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123 - as short as it is
-        return file.read().rpartition(")")[2].split()[0]
 
 
 class Flood:

@@ -1,6 +1,6 @@
 """It receives into a buffer that is large enough for its own messages, and smaller than the queue's limit.
 
-fails: test_the_size_is_limited_per_message, test_messages_come_as_they_were_sent, test_a_higher_priority_overtakes, test_the_program_compares_all_five
+fails: test_the_size_is_limited_per_message, test_messages_come_as_they_were_sent, test_a_higher_priority_overtakes, test_the_program_compares_all_five, test_the_program_refuses_what_it_cannot_measure
 teaches: a receiver's buffer must be as large as the queue's limit for a message
 """
 
@@ -124,6 +124,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--messages", type=int, default=1000)
     parser.add_argument("--size", type=int, default=100, metavar="BYTES", help="of a message, up to 8192")
     options = parser.parse_args(argv)
+    if not 0 <= options.size <= mechanisms.LARGEST_BYTES:
+        parser.error(f"--size {options.size}: from 0 to {mechanisms.LARGEST_BYTES}")
+    if options.rounds < 2 or options.messages < 1:
+        parser.error("two rounds and one message at least: of one round there are no quartiles")
     if options.what == "table":
         for words in PROPERTIES:
             print(f"{words}: {', '.join(name for name, has in properties().items() if words in has)}")

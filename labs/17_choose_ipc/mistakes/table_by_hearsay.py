@@ -124,6 +124,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--messages", type=int, default=1000)
     parser.add_argument("--size", type=int, default=100, metavar="BYTES", help="of a message, up to 8192")
     options = parser.parse_args(argv)
+    if not 0 <= options.size <= mechanisms.LARGEST_BYTES:
+        parser.error(f"--size {options.size}: from 0 to {mechanisms.LARGEST_BYTES}")
+    if options.rounds < 2 or options.messages < 1:
+        parser.error("two rounds and one message at least: of one round there are no quartiles")
     if options.what == "table":
         for words in PROPERTIES:
             print(f"{words}: {', '.join(name for name, has in properties().items() if words in has)}")

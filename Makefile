@@ -13,7 +13,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SOURCES := pyproject.toml setup.py harness/engines/_native.pyx
+SOURCES := pyproject.toml setup.py harness/engines/_native.pyx harness/engines/_probes.pyx
 
 .PHONY: all load test check labs mutants student-zip ceiling picture clean
 
@@ -65,4 +65,4 @@ $(VENV)/.developing: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info harness/engines/_native.c harness/engines/_native*.so
+	rm -rf $(VENV) build *.egg-info harness/engines/*.c harness/engines/*.so

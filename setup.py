@@ -12,7 +12,10 @@ if sys.platform == "linux":
     from Cython.Build import cythonize
 
     extensions = cythonize(
-        [Extension("harness.engines._native", ["harness/engines/_native.pyx"], extra_compile_args=["-O2"])],
+        [
+            Extension(f"harness.engines.{name}", [f"harness/engines/{name}.pyx"], extra_compile_args=["-O2"])
+            for name in ("_native", "_probes")
+        ],
         language_level=3,
     )
     for extension in extensions:

@@ -9,12 +9,17 @@ skipped with the reason. Its fixtures of module or session scope are made in the
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +165,69 @@ def no_msgget(pytestconfig: pytest.Config) -> tuple[str, ...]:
 def repository(pytestconfig: pytest.Config) -> Path:
     """The folder that holds pyproject.toml."""
     return pytestconfig.rootpath
+
+
+# --- something that answers datagrams --------------------------------------------------------------------------------
+
+
+Answer = Callable[[int], "list[tuple[float, bytes]]"]
+"""What the number of a request (from 0) is answered with: replies, each with its delay in s."""
+
+
+class UdpServer:
+    """Answers each datagram as it is told, in a thread of its own, on a free port of the loopback.
+
+    `ports` are the senders' ports in the order of their datagrams, `payloads` what they sent.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self.ports: list[int] = []
+        self.payloads: list[bytes] = []
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._sock.bind(("127.0.0.1", 0))
+        self._sock.settimeout(0.005)
+        self.port: int = self._sock.getsockname()[1]
+        self.target = f"udp://127.0.0.1:{self.port}"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="udp-server")
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread, and close the port."""
+        self._stop.set()
+        self._thread.join()
+        self._sock.close()
+
+    def _serve(self) -> None:
+        later: list[tuple[float, int, bytes, Any]] = []
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                payload, sender = self._sock.recvfrom(65536)
+                number = len(self.ports)
+                self.ports.append(sender[1])
+                self.payloads.append(payload)
+                for delay_s, reply in self._answer(number):
+                    heapq.heappush(later, (time.monotonic() + delay_s, len(later) + number, reply, sender))
+            while later and later[0][0] <= time.monotonic():
+                _, _, reply, sender = heapq.heappop(later)
+                with contextlib.suppress(OSError):  # its sender may be gone
+                    self._sock.sendto(reply, sender)
+
+
+@pytest.fixture
+def udp_server() -> Iterator[Callable[[Answer], UdpServer]]:
+    """Starts servers that answer as they are told; all are closed at the test's end."""
+    servers: list[UdpServer] = []
+
+    def start(answer: Answer) -> UdpServer:
+        servers.append(UdpServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
 
 
 # --- what is left behind -------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_every_key_is_described() -> None:
 
 def test_the_decoding_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The six lines of Python in docs/results.md find the p99 that the result itself has."""
-    (example,) = blocks(text_of("docs/results.md"), "python")
+    example = blocks(text_of("docs/results.md"), "python")[0]
     load = ["load", "--rate", "5k", "--duration", "200ms", "--warmup", "0s", "--quiet", "--json", "result.json"]
     subprocess.run([sys.executable, "-m", "harness", *load], cwd=tmp_path, check=True, timeout=30)
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
@@ -180,6 +180,16 @@ def test_the_decoding_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert found["p99_ns"] == result["latency_ns"]["p99"]
+
+
+def test_the_example_of_an_experiment_works(tmp_path: Path) -> None:
+    """The lines of Python in docs/results.md that run an experiment give its document."""
+    example = blocks(text_of("docs/results.md"), "python")[1]
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+
+    found = runpy.run_path(str(tmp_path / "example.py"))
+
+    assert (found["result"]["schema"], found["result"]["complete"]) == ("harness.select/1", True)
 
 
 def test_the_picture_stands_for_itself() -> None:

@@ -16,10 +16,16 @@ from typing import Annotated
 import typer
 
 from harness import __version__
+from harness.cli.block import block
 from harness.cli.ceiling import ceiling
+from harness.cli.claims import claims
+from harness.cli.compare import compare
+from harness.cli.diff import diff
 from harness.cli.doctor import doctor
+from harness.cli.flipflop import flipflop
 from harness.cli.lab import lab_commands
 from harness.cli.load import load
+from harness.cli.select import select
 from harness.cli.top import top
 from harness.sysv.errors import HarnessError
 
@@ -35,8 +41,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(name="load")(load)
+app.command(name="block")(block)
 app.command(name="ceiling")(ceiling)
+app.command(name="claims")(claims)
+app.command(name="compare")(compare)
+app.command(name="diff")(diff)
 app.command(name="doctor")(doctor)
+app.command(name="flipflop")(flipflop)
+app.command(name="select")(select)
 app.command(name="top")(top)
 app.add_typer(lab_commands, name="lab")
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.experiment import JsonFile  # noqa: TC001  typer reads it
 from harness.cli.parsing import read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.cli.signals import Interrupts
+    from harness.experiments.chamber import Progress
 
 
 def ceiling(
@@ -16,9 +21,7 @@ def ceiling(
     duration: Annotated[str, typer.Option(metavar="TIME", help="Measured length of one run.")] = "500ms",
     sizes: Annotated[str, typer.Option(metavar="SIZES", help="Message sizes, with commas.")] = "32B,1KiB,8KiB",
     pin: Annotated[bool, typer.Option("--pin/--no-pin", help="Pin the two processes to two CPUs.")] = True,
-    json_file: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
-    ] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Hold both engines, with everything on, against loops that only send and receive.
 
@@ -27,12 +30,9 @@ def ceiling(
 
     Example: harness ceiling --rounds 3 --duration 100ms --sizes 32B
     """
-    from rich.console import Console  # noqa: PLC0415  slow to import, not needed for --help
-
-    from harness.cli.signals import Interrupts  # noqa: PLC0415
+    from harness.cli.experiment import carry  # noqa: PLC0415  not needed for --help
     from harness.experiments.ceiling import CeilingPlan, run_ceiling  # noqa: PLC0415
     from harness.measure import quantities as q  # noqa: PLC0415
-    from harness.results import Destination  # noqa: PLC0415
     from harness.show.ceiling import ceiling_lines, ceiling_view  # noqa: PLC0415
 
     plan = CeilingPlan(
@@ -41,24 +41,17 @@ def ceiling(
         sizes=tuple(read("--sizes", q.parse_size, part) for part in sizes.split(",")),
         pin=pin,
     )
-    destination = Destination.parse(json_file) if json_file else None
-    if destination is not None:
-        destination.check()
-    console = Console(file=sys.stderr if destination and destination.is_stdout else sys.stdout, highlight=False)
 
-    def progress(done: int, of: int, engine: str, size: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{done} of {of} runs; now {engine}, {size} B   ", end="", file=sys.stderr, flush=True)  # noqa: T201
+    def run(progress: Progress, interrupts: Interrupts, argv: Sequence[str]) -> dict[str, Any]:
+        def tell(done: int, of: int, engine: str, size: int) -> None:
+            progress(done, of, f"{engine}, {size} B")
 
-    with Interrupts() as interrupts:
-        result = run_ceiling(plan, progress, interrupted=interrupts, argv=["harness", *sys.argv[1:]])
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr)  # noqa: T201  the progress line goes
-        if console.is_terminal:
-            console.print(ceiling_view(result))
-        else:
-            print("\n".join(ceiling_lines(result)), file=console.file)
-        if destination is not None:
-            destination.write(json.dumps(result, indent=1) + "\n")
-        status = interrupts.exit_status
-    raise typer.Exit(status if status is not None else int(not result["complete"] or bool(result["wrong"])))
+        return run_ceiling(plan, tell, interrupted=interrupts, argv=argv)
+
+    carry(
+        run,
+        view=ceiling_view,
+        lines=ceiling_lines,
+        json_file=json_file,
+        wrong=lambda result: not result["complete"] or bool(result["wrong"]),
+    )

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from errno import ENOSPC
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.parsing import read
-from harness.sysv.errors import HarnessError, PlanError, ResultNotSavedError, UsageError
+from harness.sysv.errors import PlanError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Callable, Sequence
 
-    from harness.cli.watch import Silent
+    from rich.console import Console, RenderableType
+
+    from harness.cli.watch import Lines, Silent, View
     from harness.experiments.plan import LoadPlan
     from harness.results import Destination
+    from harness.results.hdr import Interval
 
 OPEN = "What is sent"
 CREW = "Who sends and receives"
@@ -28,6 +31,11 @@ OUT = "What comes out"
 
 
 def load(
+    context: typer.Context,
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[TARGET]", help="udp://HOST:PORT: load through the proxy there, not a queue directly."),
+    ] = None,
     rate: Annotated[
         str | None,
         typer.Option(metavar="RATE", help="Messages/s: 500k, 1M, 2.5e5, max, or a ramp 100k..1M.  [default: 500k]"),
@@ -48,7 +56,8 @@ def load(
     ] = "32B",
     types: Annotated[str, typer.Option(metavar="TYPES", help="Message types, weighted: 1 or 1:70,2:20,3:10.")] = "1",
     select: Annotated[
-        str, typer.Option(metavar="HOW", help="How consumers select: any, exact (types dealt out), at-most.")
+        str,
+        typer.Option(metavar="HOW", help="How consumers select: any, exact (types dealt out), at-most, except."),
     ] = "any",
     producers: Annotated[int | None, typer.Option(metavar="P", help="Sending processes.  [default: chosen]")] = None,
     consumers: Annotated[
@@ -66,7 +75,12 @@ def load(
     drain: Annotated[
         str, typer.Option(metavar="TIME", help="Wait for the rest until nothing has moved for so long.")
     ] = "1s",
-    repeat: Annotated[int, typer.Option(metavar="N", help="Whole runs, each with a fresh crew; medians count.")] = 1,
+    repeat: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Whole runs, each with a fresh crew; medians count.  [default: 1; --baseline: 5]"
+        ),
+    ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Pin each worker to a CPU.")] = False,
     visible: Annotated[
         bool, typer.Option("--visible", help="Use the host's namespace, so that ipcs -q shows the queue.")
@@ -78,16 +92,49 @@ def load(
         bool, typer.Option("--force", help="With --key: although it holds messages or somebody waits on it.")
     ] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="Order of types and sizes.")] = 0,
+    sockets: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="TARGET: source sockets; one request under way on each.  [default: 64]"),
+    ] = None,
+    reply_timeout: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="TARGET: then a reply is missing; if it comes after, late.  [default: 1s]"),
+    ] = None,
+    pipelined: Annotated[
+        bool, typer.Option("--pipelined", help="TARGET: do not wait for replies; they are only counted.")
+    ] = False,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="TARGET: also another host than this one.")
+    ] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(metavar="EXPR", help="Exit 1 if true: 'p99>200us', 'service.p99>1ms', 'lost>0', 'rate<490k'."),
     ] = None,
+    find_rate: Annotated[
+        bool,
+        typer.Option("--find-rate", help="Find the highest rate that is held (and meets every --fail-if), in 90 s."),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 unless the rate was sustained.")] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="A.json", help="Compare with this earlier result; another plan is repeated by turns."),
+    ] = None,
+    tolerance: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="With --baseline: exit 1 when worse by more than this.  [default: 10%]"),
+    ] = None,
     json_file: Annotated[
         str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - for standard output.")
     ] = None,
     csv_file: Annotated[
         str | None, typer.Option("--csv", metavar="FILE", help="Write the series as CSV; - for standard output.")
+    ] = None,
+    hlog_file: Annotated[
+        str | None,
+        typer.Option("--hlog", metavar="FILE", help="Write each run's distribution as an HdrHistogram log."),
+    ] = None,
+    hgrm_file: Annotated[
+        str | None, typer.Option("--hgrm", metavar="FILE", help="Write the percentiles for HdrHistogram's plotter.")
     ] = None,
     label: Annotated[str, typer.Option(metavar="TEXT", help="A name for this run, kept in the result.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the validated plan and stop.")] = False,
@@ -95,25 +142,37 @@ def load(
         bool, typer.Option("--quiet", "-q", help="No display and no report: files and exit status.")
     ] = False,
 ) -> None:
-    """Load a queue and tell, honestly, what happened.
+    """Load a queue, or a proxy in front of one, and tell, honestly, what happened.
 
     Messages are sent on a schedule (open loop) and latency counts from the time each was due, so that a stall shows.
     The queue lives in a private namespace and is gone afterwards, unless --visible or --key say otherwise.
 
     Example: harness load --rate 500k --duration 2s --fail-if 'p99>5ms'
     """
-    from harness.results import Destination, parse_threshold  # noqa: PLC0415  not needed for --help
-
     given = dict(locals())
+    from harness.cli.udp import load_through, refuse_without_target  # noqa: PLC0415  not needed for --help
+    from harness.results import Destination, parse_threshold  # noqa: PLC0415
+
+    if target is not None:
+        load_through(context, given)
+        return
+    refuse_without_target(context)
+    if find_rate:
+        from harness.cli.find_rate import load_to_find_rate  # noqa: PLC0415
+
+        load_to_find_rate(context, given)
+        return
     plan = make_plan(given)
     thresholds = [parse_threshold(text) for text in fail_if or ()]
-    files = {"json": json_file, "csv": csv_file}
+    share = _tolerance(tolerance, baseline)
+    files = {"json": json_file, "csv": csv_file, "hlog": hlog_file, "hgrm": hgrm_file}
     destinations = {name: Destination.parse(text) for name, text in files.items() if text is not None}
-    _check(destinations)
+    check_files(destinations)
     if dry_run:
         typer.echo(json.dumps(plan.to_json(), indent=2))
         return
-    raise typer.Exit(_run(plan, thresholds, destinations, strict=strict, quiet=quiet))
+    run = _runner(baseline, share)
+    raise typer.Exit(_run(run, plan, thresholds, destinations, strict=strict, quiet=quiet))
 
 
 def make_plan(given: dict[str, Any]) -> LoadPlan:
@@ -158,7 +217,7 @@ def make_plan(given: dict[str, Any]) -> LoadPlan:
         engine=given["engine"],
         warmup_s=read("--warmup", q.parse_duration_s, given["warmup"]),
         drain_s=read("--drain", q.parse_duration_s, given["drain"]),
-        repeat=given["repeat"],
+        repeat=_repeats(given["repeat"], given["baseline"]),
         pin=given["pin"],
         when_full=given["when_full"],
         visible=given["visible"],
@@ -174,41 +233,85 @@ def default_consumers(cpus: int, queues: int, types: int, select: str) -> int:
     if select == "exact":
         return queues * types
     few = 3
-    return max(queues, 1 if cpus <= few else 2)
+    return max(queues * (2 if select == "except" else 1), 1 if cpus <= few else 2)
 
 
-def _check(destinations: dict[str, Destination]) -> None:
+def _repeats(asked: int | None, baseline: str | None) -> int:
+    """As many runs as were asked for; else one, or as many as a comparison takes."""
+    from harness.results.compare import FEWEST_RUNS  # noqa: PLC0415  not needed for --help
+
+    if asked is not None:
+        return asked
+    return 1 if baseline is None else FEWEST_RUNS
+
+
+def _tolerance(text: str | None, baseline: str | None) -> float:
+    """How much worse than the baseline a figure may be, as a share."""
+    from harness.measure import quantities as q  # noqa: PLC0415  not needed for --help
+    from harness.results.compare import TOLERANCE  # noqa: PLC0415
+
+    if text is None:
+        return TOLERANCE
+    if baseline is None:
+        raise UsageError("--tolerance without --baseline means nothing", hint="add --baseline A.json")
+    return float(read("--tolerance", q.parse_share, text))
+
+
+def _runner(baseline: str | None, tolerance: float) -> Callable[..., dict[str, Any]]:
+    """What carries out the plan: alone, or against an earlier result, which is read here."""
+    from harness.experiments.baseline import run_against  # noqa: PLC0415  not needed for --help
+    from harness.experiments.load import run_load  # noqa: PLC0415
+    from harness.results.loading import load_result  # noqa: PLC0415
+
+    return run_load if baseline is None else partial(run_against, load_result(baseline), tolerance=tolerance)
+
+
+def check_files(destinations: dict[str, Destination]) -> None:
     """Refuse before the run what could not be written after it."""
     files = [os.path.realpath(destination.path) for destination in destinations.values() if not destination.is_stdout]
     if len(destinations) - len(files) > 1 or len(set(files)) < len(files):
-        raise UsageError("--json and --csv name the same file", hint="give them different names")
+        raise UsageError(
+            "two results go to the same file", hint="give --json, --csv, --hlog and --hgrm different names"
+        )
     for destination in destinations.values():
         destination.check()
+    if "hlog" in destinations or "hgrm" in destinations:
+        from harness.results import hdr  # noqa: PLC0415  not needed for --help
+
+        hdr.require()
 
 
 def _run(
-    plan: LoadPlan, thresholds: list[Any], destinations: dict[str, Destination], *, strict: bool, quiet: bool
+    run: Callable[..., dict[str, Any]],
+    plan: LoadPlan,
+    thresholds: list[Any],
+    destinations: dict[str, Destination],
+    *,
+    strict: bool,
+    quiet: bool,
 ) -> int:
     from rich.console import Console  # noqa: PLC0415  slow to import, not needed for --help
 
+    from harness.cli.experiment import report, save  # noqa: PLC0415
+    from harness.cli.intervals import Intervals  # noqa: PLC0415
     from harness.cli.signals import Interrupts  # noqa: PLC0415
-    from harness.experiments.load import run_load  # noqa: PLC0415
 
     # Where a result goes to standard output, people are told on the other stream.
     taken = any(destination.is_stdout for destination in destinations.values())
     stream = sys.stderr if taken else sys.stdout
     console = Console(file=stream, highlight=False)
+    intervals = Intervals(plan)
     with Interrupts() as interrupts:
         with _display(console, quiet=quiet) as display:
-            result = run_load(
-                plan, display, interrupted=interrupts, argv=["harness", *sys.argv[1:]], thresholds=thresholds
-            )
-        shown = quiet or _report(result, console)
-        saved = _save(result, destinations) and shown
+            argv = ["harness", *sys.argv[1:]]
+            result = run(plan, display, interrupted=interrupts, argv=argv, thresholds=thresholds, ended=intervals)
+        shown = quiet or report(console, lambda: _view(result), lambda: _lines(result))
+        texts = _texts(result, intervals.seen)
+        saved = save({destination: texts[name] for name, destination in destinations.items()}) and shown
         return _status(result, interrupts.exit_status, saved=saved, strict=strict)
 
 
-def _display(console: Console, *, quiet: bool) -> Silent:
+def _display(console: Console, *, quiet: bool) -> Silent | Lines | View:
     from harness.cli.watch import Lines, Silent, View  # noqa: PLC0415
 
     if quiet:
@@ -216,39 +319,35 @@ def _display(console: Console, *, quiet: bool) -> Silent:
     return View(console) if console.is_terminal else Lines(console.file)  # type: ignore[arg-type]
 
 
-def _report(result: dict[str, Any], console: Console) -> bool:
-    """Show the report; False when a full disk swallowed it. A reader who went away is no failure."""
-    from harness.cli.app import complain  # noqa: PLC0415  it imports this module
+def _view(result: dict[str, Any]) -> RenderableType:
+    """The report for a terminal, with what a baseline was compared to."""
+    from rich.console import Group  # noqa: PLC0415  slow to import, not needed for --help
+
+    from harness.show.diff import diff_view  # noqa: PLC0415
+    from harness.show.terminal import report as load_view  # noqa: PLC0415
+
+    return Group(load_view(result), *map(diff_view, result["baseline"]))
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    """The same as plain lines."""
+    from harness.show.diff import diff_lines  # noqa: PLC0415  not needed for --help
     from harness.show.plain import report_lines  # noqa: PLC0415
-    from harness.show.terminal import report  # noqa: PLC0415
 
-    try:
-        if console.is_terminal:
-            console.print(report(result))
-        else:
-            print("\n".join(report_lines(result)), file=console.file, flush=True)
-    except (OSError, ValueError) as error:
-        if getattr(error, "errno", 0) == ENOSPC:
-            complain(ResultNotSavedError("the report could not be written", why=str(error), hint="make room for it"))
-            return False
-        # Else nobody is there to read it; the files and the exit status still tell.
-    return True
+    return [*report_lines(result), *(line for part in result["baseline"] for line in diff_lines(part))]
 
 
-def _save(result: dict[str, Any], destinations: dict[str, Destination]) -> bool:
-    """Write what was asked for; a failure is told, and does not keep the other file from being written."""
-    from harness.cli.app import complain  # noqa: PLC0415  it imports this module
+def _texts(result: dict[str, Any], intervals: Sequence[Interval]) -> dict[str, Callable[[], str]]:
+    """What each file has in it, made when it is written."""
+    from harness.results import hdr  # noqa: PLC0415  not needed for --help
     from harness.show.series import series_csv  # noqa: PLC0415
 
-    texts = {"json": lambda: json.dumps(result, indent=1) + "\n", "csv": lambda: series_csv(result)}
-    saved = True
-    for name, destination in destinations.items():
-        try:
-            destination.write(texts[name]())
-        except HarnessError as error:
-            complain(error)
-            saved = False
-    return saved
+    return {
+        "json": lambda: json.dumps(result, indent=1) + "\n",
+        "csv": lambda: series_csv(result),
+        "hlog": lambda: hdr.hlog(intervals),
+        "hgrm": lambda: hdr.hgrm(hdr.histogram_in(result)),
+    }
 
 
 def _status(result: dict[str, Any], interrupted: int | None, *, saved: bool, strict: bool) -> int:
@@ -260,7 +359,7 @@ def _status(result: dict[str, Any], interrupted: int | None, *, saved: bool, str
         or not result["complete"]
         or bool(result["lost"] or result["duplicated"] or result["out_of_order"])
         or result["balanced"] is False
-        or any(item["failed"] for item in result["thresholds"])
+        or any(item["failed"] for item in (*result["thresholds"], *result["baseline"]))
         or (strict and result["sustained"] is not True)
     )
     return 1 if wrong else 0

@@ -1,6 +1,7 @@
 """The three ways to watch a run: a live view on a terminal, one line a second elsewhere, or nothing (--quiet).
 
-Each is an Observer of `experiments.follow`; what they draw comes from `show`. A display that can no longer be
+Each is an Observer of `experiments.follow` (udp.py has the like for a load through a proxy); what they draw comes from
+`show`. A display that can no longer be
 written to (a closed terminal, a reader that went away) falls silent: the run and its result matter more.
 """
 
@@ -10,13 +11,13 @@ import os
 import threading
 from collections import deque
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Generic, Self, TextIO, TypeVar
 
 from harness.show import words
 from harness.show.plain import progress_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from harness.experiments.crew import Started
     from harness.experiments.follow import Snapshot
@@ -29,8 +30,8 @@ LAST_FRAME_S = 2.0
 """How long the end of a run waits for the display to be cleared."""
 
 
-class Silent:
-    """Shows nothing."""
+class Unwatched:
+    """Nothing to enter and to leave, and nobody who looks."""
 
     interval_s = 3600.0
 
@@ -40,6 +41,10 @@ class Silent:
     def __exit__(self, *_: object) -> None:
         pass
 
+
+class Silent(Unwatched):
+    """Shows nothing."""
+
     def started(self, plan: LoadPlan, engine: str, started: Started, number: int, of: int) -> None:
         """A run begins."""
 
@@ -47,8 +52,8 @@ class Silent:
         """A moment of it."""
 
 
-class Lines(Silent):
-    """One plain line a second."""
+class Written(Unwatched):
+    """Plain lines, one a second."""
 
     interval_s = 1.0
 
@@ -56,15 +61,8 @@ class Lines(Silent):
         self._stream = stream
         self._gone = False
 
-    def started(self, plan: LoadPlan, engine: str, started: Started, number: int, of: int) -> None:
-        """Say which run of how many begins, and how to look at its queue."""
-        self._write(f"{title(plan, engine, number, of)}; look at its queue: {started.look}")
-
-    def sample(self, snapshot: Snapshot) -> None:
-        """One line."""
-        self._write(progress_line(snapshot))
-
-    def _write(self, line: str) -> None:
+    def write(self, line: str) -> None:
+        """One line; nothing any more once the reader went away."""
         if self._gone:
             return
         try:
@@ -73,8 +71,23 @@ class Lines(Silent):
             self._gone = True
 
 
-class View(Silent):
-    """The live view, drawn by a thread of its own.
+class Lines(Written):
+    """A load on a queue in plain lines."""
+
+    def started(self, plan: LoadPlan, engine: str, started: Started, number: int, of: int) -> None:
+        """Say which run of how many begins, and how to look at its queue."""
+        self.write(f"{title(plan, engine, number, of)}; look at its queue: {started.look}")
+
+    def sample(self, snapshot: Snapshot) -> None:
+        """One line."""
+        self.write(progress_line(snapshot))
+
+
+Moment = TypeVar("Moment")
+
+
+class Drawn(Unwatched, Generic[Moment]):
+    """A live view, drawn by a thread of its own; `picture` draws a moment of the run.
 
     A frame costs 1.6 ms of CPU (measured), which a run may be short of: so there are two a second, and where the
     workers need every CPU, that thread alone takes the lowest priority. The main thread, which samples the run and
@@ -85,10 +98,9 @@ class View(Silent):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._title = self._look = ""
-        self._history: deque[Snapshot] = deque(maxlen=HISTORY)
-        self._frames: SimpleQueue[Snapshot | None] = SimpleQueue()
-        self._polite = threading.Event()
+        self._frames: SimpleQueue[Moment | None] = SimpleQueue()
+        self.polite = threading.Event()
+        """Set where the run needs every CPU."""
         self._thread = threading.Thread(target=self._draw, name="display", daemon=True)
 
     def __enter__(self) -> Self:
@@ -99,33 +111,50 @@ class View(Silent):
         self._frames.put(None)
         self._thread.join(LAST_FRAME_S)
 
+    def sample(self, snapshot: Moment) -> None:
+        """One frame; drawn when the display's thread gets to it."""
+        self._frames.put(snapshot)
+
+    def picture(self, snapshot: Moment) -> RenderableType:
+        """What a moment of the run looks like."""
+        raise NotImplementedError
+
+    def _draw(self) -> None:
+        from rich.live import Live  # noqa: PLC0415  slow to import
+
+        lowered = False
+        try:
+            with Live(console=self._console, auto_refresh=False, transient=True) as live:
+                while (snapshot := self._frames.get()) is not None:
+                    if self.polite.is_set() and not lowered:
+                        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+                        lowered = True
+                    live.update(self.picture(snapshot), refresh=True)
+        except (OSError, ValueError):
+            return  # the terminal is gone
+
+
+class View(Drawn["Snapshot"]):
+    """The live view of a load on a queue."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._title = self._look = ""
+        self._history: deque[Snapshot] = deque(maxlen=HISTORY)
+
     def started(self, plan: LoadPlan, engine: str, started: Started, number: int, of: int) -> None:
         """Take the new run's title; an earlier run's history is forgotten."""
         self._title, self._look = title(plan, engine, number, of), started.look
         self._history.clear()
         if plan.producers + plan.consumers >= len(os.sched_getaffinity(0)):
-            self._polite.set()
+            self.polite.set()
 
-    def sample(self, snapshot: Snapshot) -> None:
-        """One frame; drawn when the display's thread gets to it."""
-        self._frames.put(snapshot)
-
-    def _draw(self) -> None:
-        from rich.live import Live  # noqa: PLC0415  slow to import
-
+    def picture(self, snapshot: Snapshot) -> RenderableType:
+        """Progress, rates, depth and latency so far."""
         from harness.show.terminal import live_view  # noqa: PLC0415  slow to import
 
-        polite = False
-        try:
-            with Live(console=self._console, auto_refresh=False, transient=True) as live:
-                while (snapshot := self._frames.get()) is not None:
-                    if self._polite.is_set() and not polite:
-                        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
-                        polite = True
-                    self._history.append(snapshot)
-                    live.update(live_view(snapshot, self._title, self._look, list(self._history)), refresh=True)
-        except (OSError, ValueError):
-            return  # the terminal is gone
+        self._history.append(snapshot)
+        return live_view(snapshot, self._title, self._look, list(self._history))
 
 
 def title(plan: LoadPlan, engine: str, number: int, of: int) -> str:

@@ -310,6 +310,7 @@ cdef class Receiver:
     cdef size_t room
     cdef long types[1024]
     cdef long msgtyp
+    cdef int flags
     cdef int type_count, queue_id, paced, ringed
     cdef uint64_t run_id
     cdef uint64_t stream_count
@@ -347,6 +348,7 @@ cdef class Receiver:
             raise MemoryError
         self.queue_id = queue_id
         self.msgtyp = task.msgtyp
+        self.flags = task.flags
         self.paced = task.paced
         self.run_id = task.run_id
         self.error_number = 0
@@ -368,7 +370,7 @@ cdef class Receiver:
 
         t0 = <int64_t>self.control[C_T0]
         while True:
-            size = msgrcv(self.queue_id, self.message, self.room, self.msgtyp, 0)
+            size = msgrcv(self.queue_id, self.message, self.room, self.msgtyp, self.flags)
             now = clock_ns()
             if size < 0:
                 if errno == EINTR:

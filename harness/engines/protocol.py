@@ -85,6 +85,8 @@ class ConsumerTask:
     run_id: int
     msgtyp: int
     """The selector, as msgrcv takes it."""
+    flags: int
+    """MSG_EXCEPT, for anything but `msgtyp`; else 0."""
     max_bytes: int
     """Size of the receive buffer."""
     types: tuple[int, ...]

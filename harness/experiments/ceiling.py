@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.engines import choice
 from harness.experiments.figures import figures_of
-from harness.experiments.follow import Observer, Run, execute
+from harness.experiments.follow import Run, Unseen, execute
 from harness.experiments.plan import LoadPlan
 from harness.measure.statistics import ratio_spread, spread
 from harness.results.environment import describe
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from harness.engines.layout import Board
-    from harness.experiments.crew import Started
-    from harness.experiments.follow import Snapshot
 
 SCHEMA = "harness.ceiling/1"
 FEWEST_ROUNDS = 3
@@ -75,18 +73,6 @@ class Progress(Protocol):
     def __call__(self, done: int, of: int, engine: str, size: int) -> None:
         """`done` of `of` runs are over; the next is `engine`'s with messages of `size` bytes."""
         ...
-
-
-class _Unseen:
-    """An observer that looks at nothing: this experiment shows whole runs only."""
-
-    interval_s = 3600.0
-
-    def started(self, plan: LoadPlan, engine: str, started: Started, number: int, of: int) -> None:
-        pass
-
-    def sample(self, snapshot: Snapshot) -> None:
-        pass
 
 
 def run_ceiling(
@@ -147,15 +133,16 @@ def _one(plan: LoadPlan, engine: str, interrupted: Callable[[], str | None]) -> 
     def keep(run: Run, board: Board) -> None:
         kept.append(figures_of(run, board))
 
-    observer: Observer = _Unseen()
-    execute(plan, engine, observer, interrupted, number=1, of=1, finish=keep)
+    execute(plan, engine, Unseen(), interrupted, number=1, of=1, finish=keep)
     return kept[0]
 
 
 def _of_size(size: int, rates: dict[str, list[float]]) -> dict[str, Any]:
     """Rates and ratios of one message size, over the rounds that every engine finished."""
-    rounds = min(len(values) for values in rates.values())
-    whole = {engine: values[:rounds] for engine, values in rates.items()}
+    # A round in which a loop received nothing, as in a window that is too short for it, has no ratios.
+    whole_rounds = [by_engine for by_engine in zip(*rates.values(), strict=False) if min(by_engine) > 0]
+    rounds = len(whole_rounds)
+    whole = {engine: [by_engine[place] for by_engine in whole_rounds] for place, engine in enumerate(rates)}
     ratios = [
         {
             "of": upper,

@@ -156,7 +156,7 @@ class Crew:
                 if event["event"] == "warning":
                     self._warnings.append(event["text"])
                 if event["event"] == "error":
-                    raise _error_of(event)
+                    raise error_of(event)
                 if event["event"] == "started":
                     if event["namespace"] == "host" and self._plan.key is None:
                         self._hosts_queues = event["queues"]
@@ -241,7 +241,7 @@ class Crew:
             elif event["event"] == "finished":
                 self.left_in_queue = event["left"]
             elif event["event"] == "error":
-                raise _error_of(event)
+                raise error_of(event)
 
     def producers_done(self) -> bool:
         """Whether every producer has ended, one way or another."""
@@ -268,7 +268,8 @@ class Crew:
         return [ending for ending in self.endings if not ending.as_planned]
 
 
-def _error_of(event: dict[str, Any]) -> HarnessError:
+def error_of(event: dict[str, Any]) -> HarnessError:
+    """The error that a leader's or a chamber's event tells of."""
     kind = getattr(errors, event["type"], HarnessError)
     error: HarnessError = kind(event["seen"], why=event["why"], hint=event["hint"])
     return error

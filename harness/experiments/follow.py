@@ -19,17 +19,8 @@ from harness.experiments.plan import CATCH_UP_NS, LoadPlan
 from harness.experiments.series import Sample, Series
 from harness.measure.disturbance import Disturbance
 from harness.measure.jitter import Jitter, jitter_baseline
-from harness.measure.observe import (
-    CpuTimes,
-    Usage,
-    busy_others_share,
-    read_cpu_times,
-    read_pss_bytes,
-    read_usage,
-    steal_share,
-    worst_wait_share,
-)
-from harness.measure.throttling import Throttling, read_throttling
+from harness.measure.observe import Usage, read_pss_bytes
+from harness.measure.watch import MachineReading, disturbance_between, read_machine, used_between
 from harness.sysv.errors import RunError
 
 if TYPE_CHECKING:
@@ -90,16 +81,30 @@ class Observer(Protocol):
         ...
 
 
+class Unseen:
+    """An observer that looks at nothing: for experiments that show whole runs only."""
+
+    interval_s = 3600.0
+
+    def started(self, plan: LoadPlan, engine: str, started: Started, number: int, of: int) -> None:
+        """See `Observer`."""
+
+    def sample(self, snapshot: Snapshot) -> None:
+        """See `Observer`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the system says of the run's processes at one moment."""
+    """What the system says of the run's processes at one moment, and how far they were."""
 
-    ns: int
     received: int
     sent: int
-    cpu: CpuTimes | None
-    throttling: Throttling | None
-    usage: dict[WorkerInfo, Usage | None]
+    machine: MachineReading[WorkerInfo]
+
+    @property
+    def ns(self) -> int:
+        """When it was, CLOCK_MONOTONIC."""
+        return self.machine.ns
 
 
 @dataclass(slots=True)
@@ -131,38 +136,21 @@ class Run:
     def disturbance(self) -> Disturbance:
         """What else happened on the machine between the first and the last reading."""
         workers = self.plan.producers + self.plan.consumers
-        steal = wait = throttled = others = None
-        if len(self.readings) > 1:
-            first, last = self.readings[0], self.readings[-1]
-            usages = self.used()
-            elapsed_ns = last.ns - first.ns
-            wait = worst_wait_share(list(usages.values()), elapsed_ns)
-            if first.cpu and last.cpu:
-                steal = steal_share(first.cpu, last.cpu)
-                run_ns = sum(usage.run_ns or 0 for usage in usages.values() if usage)
-                others = busy_others_share(first.cpu, last.cpu, run_ns)
-            if first.throttling and last.throttling:
-                throttled = (last.throttling - first.throttling).throttled_ns
-        return Disturbance(
-            steal_share=steal,
-            runnable_wait_share=wait,
-            throttled_ns=throttled,
-            jitter=self.jitter,
-            workers=workers,
-            cpus=self.cpus,
-            busy_others_share=others,
-        )
+        if len(self.readings) < 2:  # noqa: PLR2004  nothing can be said of one moment
+            return Disturbance(
+                steal_share=None,
+                runnable_wait_share=None,
+                throttled_ns=None,
+                jitter=self.jitter,
+                workers=workers,
+                cpus=self.cpus,
+            )
+        before, after = self.readings[0].machine, self.readings[-1].machine
+        return disturbance_between(before, after, workers=workers, cpus=self.cpus, jitter=self.jitter)
 
     def used(self) -> dict[WorkerInfo, Usage | None]:
         """CPU time and context switches of each worker between the first and the last reading."""
-        if not self.readings:
-            return {}
-        first, last = self.readings[0].usage, self.readings[-1].usage
-        used: dict[WorkerInfo, Usage | None] = {}
-        for worker, before in first.items():
-            after = last.get(worker)
-            used[worker] = after - before if before and after else None
-        return used
+        return used_between(self.readings[0].machine, self.readings[-1].machine) if self.readings else {}
 
 
 class Follower:
@@ -288,16 +276,8 @@ class Follower:
 
     def _read(self, now: int) -> None:
         workers = self._run.started.workers
-        self._run.readings.append(
-            Reading(
-                ns=now,
-                received=self._board.received,
-                sent=self._board.sent,
-                cpu=read_cpu_times(),
-                throttling=read_throttling(),
-                usage={worker: read_usage(worker.pid) for worker in workers},
-            )
-        )
+        machine = read_machine({worker: worker.pid for worker in workers})
+        self._run.readings.append(Reading(received=self._board.received, sent=self._board.sent, machine=machine))
         del self._run.readings[1:-1]  # the first and the last tell; a run's length must not show in its memory
         if now > self._run.end_ns - 2 * self._reading_every_ns and self._run.memory_bytes is None:
             pids = [self._run.started.leader, *(worker.pid for worker in workers)]

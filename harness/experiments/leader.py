@@ -21,7 +21,6 @@ is a queue left there; `harness doctor` lists it.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -31,14 +30,15 @@ import select
 import signal
 import sys
 import time
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from harness.engines import choice
 from harness.engines.layout import Board, ConsumerWord, ProducerWord, QueueWord, State
 from harness.experiments import worker
+from harness.experiments.processes import fork_worker
 from harness.sysv import Limits, Queue, enter_private, sleepers
 from harness.sysv.errors import HarnessError, NamespaceError, PlanError, QueueExistsError, QueueRemovedError
 
@@ -55,7 +55,6 @@ WAKE_S = 0.01
 """How often workers that are to stop get their signal: one can slip in just before msgrcv."""
 STOP_LIMIT_S = 2.0
 """After this a worker that does not stop is killed."""
-PR_SET_PDEATHSIG = 1
 COMMANDS = 0
 """The descriptor that the coordinator's commands come from: standard input."""
 
@@ -113,7 +112,7 @@ class Leader:
         names = [("producer", index) for index in range(plan.producers)]
         names += [("consumer", index) for index in range(plan.consumers)]
         for position, (role, index) in enumerate(names):
-            self._workers[self._fork(role, index, position)] = (role, index)
+            self._workers[fork_worker(partial(self._work, role, index, position))] = (role, index)
         self._tell(
             "started",
             leader=os.getpid(),
@@ -176,27 +175,8 @@ class Leader:
             )
         return queue
 
-    def _fork(self, role: str, index: int, position: int) -> int:
-        leader = os.getpid()
-        pid = os.fork()
-        if pid:
-            return pid
-        status = 1
-        try:
-            status = self._work(role, index, position, leader)
-        except BaseException:  # noqa: BLE001  a forked child must not run on into the leader's code
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-
-    def _work(self, role: str, index: int, position: int, leader: int) -> int:
+    def _work(self, role: str, index: int, position: int) -> int:
         """A worker's whole life, in the forked child; returns its exit status."""
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != leader:  # it died before the line above
-            return 1
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # SIGUSR1 only ends a queue call (EINTR); the loop then looks at the stop flag. The handler never raises.
         signal.signal(signal.SIGUSR1, lambda *_: None)
         if self._order.cpus:

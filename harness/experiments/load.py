@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from harness.experiments.plan import LoadPlan
     from harness.results import Threshold
 
+    Ended = Callable[[Run, dict[str, Any]], None]
+
 SCHEMA = "harness.load/1"
 
 WORST = ("lost", "duplicated", "out_of_order", "undecided", "unknown", "held_by_killed", "foreign", "refused", "unsent")
@@ -40,6 +42,10 @@ ALL = ("complete", "balanced", "sustained")
 SEVERITY = ("clean", "unknown", "oversubscribed", "disturbed")
 
 
+def unheard(run: Run, figures: dict[str, Any]) -> None:
+    """Nobody wants to know of a run that has ended."""
+
+
 def run_load(
     plan: LoadPlan,
     observer: Observer,
@@ -47,36 +53,69 @@ def run_load(
     interrupted: Callable[[], str | None] = lambda: None,
     argv: Sequence[str] = (),
     thresholds: Sequence[Threshold] = (),
+    ended: Ended = unheard,
 ) -> dict[str, Any]:
-    """Carry out a plan; returns the document that docs/results.md describes.
+    """Carry out a plan; returns the document that docs/results.md describes. `ended` is told of each run.
 
     Raises HarnessError when nothing could be measured: no queues here, a namespace or the queue was refused.
     """
     require()
     engine = choice.resolve(plan.engine)
-    started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    started_at = now()
     steps: list[dict[str, Any]] = []
     for number, step in enumerate(plan.steps):
         runs: list[dict[str, Any]] = []
         for repeat in range(step.repeat):
-
-            def keep(run: Run, board: Board, runs: list[dict[str, Any]] = runs) -> None:
-                runs.append(figures_of(run, board))
-
-            execute(
-                step,
-                engine,
-                observer,
-                interrupted,
-                number=number * step.repeat + repeat + 1,
-                of=len(plan.steps) * step.repeat,
-                finish=keep,
-            )
+            place = number * step.repeat + repeat + 1
+            of = len(plan.steps) * step.repeat
+            runs.append(run_once(step, engine, observer, interrupted, number=place, of=of, ended=ended))
             if not runs[-1]["complete"]:
                 break
         steps.append({"rate": rate_to_json(step.rate), **summary(runs)})
         if not steps[-1]["complete"]:
             break
+    return document_of(plan, engine, steps, started_at=started_at, argv=argv, thresholds=thresholds)
+
+
+def now() -> str:
+    """The time as documents have it: UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_once(
+    plan: LoadPlan,
+    engine: str,
+    observer: Observer,
+    interrupted: Callable[[], str | None],
+    *,
+    number: int,
+    of: int,
+    ended: Ended = unheard,
+) -> dict[str, Any]:
+    """The figures of one whole run, the `number`th of `of`; raises HarnessError as `run_load`.
+
+    `ended` is told them with the run: a summary keeps neither a run's histogram nor its times.
+    """
+    kept: list[dict[str, Any]] = []
+
+    def keep(run: Run, board: Board) -> None:
+        kept.append(figures_of(run, board))
+        ended(run, kept[0])
+
+    execute(plan, engine, observer, interrupted, number=number, of=of, finish=keep)
+    return kept[0]
+
+
+def document_of(
+    plan: LoadPlan,
+    engine: str,
+    steps: Sequence[dict[str, Any]],
+    *,
+    started_at: str,
+    argv: Sequence[str] = (),
+    thresholds: Sequence[Threshold] = (),
+) -> dict[str, Any]:
+    """The document of a plan whose steps, each a rate with its summary, were measured."""
     headline = dict(_headline(steps))
     headline.pop("rate")
     document: dict[str, Any] = {
@@ -89,8 +128,9 @@ def run_load(
         **headline,
         "complete": all(step["complete"] for step in steps) and len(steps) == len(plan.steps),
         "cut": steps[-1]["cut"],
-        "steps": steps if len(plan.steps) > 1 else [],
+        "steps": list(steps) if len(plan.steps) > 1 else [],
         "thresholds": [],
+        "baseline": [],
         "advice": "",
         "environment": describe(),
     }

@@ -11,18 +11,21 @@ import secrets
 from array import array
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from harness.engines import choice
 from harness.engines.layout import HEADER_BYTES, Shape
 from harness.engines.protocol import TABLE_SIZE, ConsumerTask, Loop, ProducerTask
 from harness.measure.ledger import RING_SIZE
 from harness.measure.pacing import NS_PER_S, Schedule
-from harness.measure.quantities import Ramp, RateSpec, TypeShare, format_key, format_rate, format_size
+from harness.measure.quantities import Ramp, RateSpec, TypeShare, format_key, format_rate, format_size, parse_key
 from harness.sysv import Limits, Selector
 from harness.sysv.errors import PlanError
 
-Select = Literal["any", "exact", "at-most"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Select = Literal["any", "exact", "at-most", "except"]
 WhenFull = Literal["block", "refuse"]
 
 DEFAULT_QUEUE_BYTES = 16 * 2**20
@@ -72,6 +75,7 @@ class LoadPlan:
     def __post_init__(self) -> None:
         self._check_time()
         self._check_messages()
+        self._check_choices()
         self._check_workers()
         self._check_streams()
         self._check_queue()
@@ -116,6 +120,8 @@ class LoadPlan:
             )
         if not self.types or len(self.types) > MOST_TYPES:
             raise PlanError(f"{len(self.types)} message types", why=f"1 to {MOST_TYPES} are possible")
+        if len({share.type for share in self.types}) < len(self.types):
+            raise PlanError("a message type comes twice", hint="give each type once, with its whole weight")
         total = sum(share.weight for share in self.types)
         for share in self.types:
             if share.weight * TABLE_SIZE < total:
@@ -124,8 +130,10 @@ class LoadPlan:
                     why="types are dealt out in rounds of that many",
                     hint="raise its weight",
                 )
+
+    def _check_choices(self) -> None:
         if self.select not in get_args(Select):
-            raise PlanError(f"unknown selector {self.select!r}", hint="write --select any, exact or at-most")
+            raise PlanError(f"unknown selector {self.select!r}", hint=f"write one of {', '.join(get_args(Select))}")
         if self.when_full not in get_args(WhenFull):
             raise PlanError(f"unknown --when-full {self.when_full!r}", hint="write block or refuse")
         if self.engine not in choice.NAMES and self.engine not in ("bare", "plain"):
@@ -167,12 +175,30 @@ class LoadPlan:
                 f" on {self.queues} queue(s) need {needed} consumers",
                 hint=f"write --consumers {needed}",
             )
+        if self.select == "except" and self.consumers > 0:
+            self._check_except()
         rings = self.shape.streams * RING_SIZE if self.shape.ringed else 0
         if rings > MOST_RING_BYTES:
             raise PlanError(
                 f"{self.shape.streams} streams that several consumers share need {format_size(rings)} of memory",
                 why=f"the check for loss and duplicates keeps 1 MiB for each, up to {format_size(MOST_RING_BYTES)}",
                 hint="use fewer producers or types, or --select exact",
+            )
+
+    def _check_except(self) -> None:
+        """Every type is taken by somebody who takes anything but another one."""
+        if len(self.types) == 1:
+            raise PlanError(
+                f"nobody would take type {self.types[0].type}",
+                why="with --select except a consumer takes anything but one type, and there is no other",
+                hint="write --types 1,2 or more, or --select any",
+            )
+        if self.consumers < (needed := 2 * self.queues):
+            raise PlanError(
+                f"nobody would take type {self.types[0].type}",
+                why="with --select except the first consumer of a queue takes anything but this type, so"
+                f" {self.queues} queue(s) need {needed} consumers",
+                hint=f"write --consumers {needed}",
             )
 
     def _check_queue(self) -> None:
@@ -286,20 +312,28 @@ class LoadPlan:
     @property
     def _streams_are_shared(self) -> bool:
         """Whether some stream is read by more than one consumer."""
-        readers = self.consumers if self.select != "exact" else self.consumers / len(self.types)
-        return readers > self.queues
+        if self.select == "exact":
+            return self.consumers > self.queues * len(self.types)
+        readers = -(-self.consumers // self.queues)  # of the queue that has most
+        if self.select == "except":
+            readers -= readers // len(self.types)  # of the type that fewest leave to others
+        return readers > 1
 
     def queue_of(self, worker: int) -> int:
         """Index of the queue that a producer or a consumer uses."""
         return worker % self.queues
 
     def selector_of(self, consumer: int) -> Selector:
-        """What a consumer asks the kernel for. With `exact` the types are dealt out to each queue's consumers."""
+        """What a consumer asks the kernel for. With `exact` and `except` a queue's consumers are dealt out the types.
+
+        With `exact` each takes its own, with `except` anything but its own.
+        """
         if self.select == "any":
             return Selector.any()
         if self.select == "at-most":
             return Selector.at_most(max(share.type for share in self.types))
-        return Selector.exactly(self.types[consumer // self.queues % len(self.types)].type)
+        dealt = self.types[consumer // self.queues % len(self.types)].type
+        return Selector.exactly(dealt) if self.select == "exact" else Selector.anything_but(dealt)
 
     def producer_task(self, producer: int, *, run_id: int, spin: bool) -> ProducerTask:
         """What one producer does."""
@@ -323,10 +357,12 @@ class LoadPlan:
 
     def consumer_task(self, consumer: int, *, run_id: int, max_bytes: int) -> ConsumerTask:
         """What one consumer does."""
+        selector = self.selector_of(consumer)
         return ConsumerTask(
             consumer=consumer,
             run_id=run_id,
-            msgtyp=self.selector_of(consumer).msgtyp,
+            msgtyp=selector.msgtyp,
+            flags=selector.flags,
             max_bytes=max_bytes,
             types=tuple(share.type for share in self.types),
             paced=self.loop is not Loop.UNPACED,
@@ -361,6 +397,23 @@ class LoadPlan:
         plain["key"] = None if self.key is None else format_key(self.key)
         plain["loop"] = self.loop.value
         return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> LoadPlan:
+        """The plan that `to_json` gave, on this host; what it does not have (an older result) is the default.
+
+        Raises PlanError as the constructor, or for a ramp, of which a result has words only; KeyError, TypeError or
+        ValueError where it is no plan.
+        """
+        known = {item.name: plain[item.name] for item in fields(cls) if item.name in plain}
+        if isinstance(plain["rate"], str) and plain["rate"] != "max":
+            raise PlanError(f"the ramp {plain['rate']} cannot be made again from a result", hint="hold one rate")
+        if plain["rate"] != "max":
+            known["rate"] = Fraction(repr(plain["rate"]))  # the shortest text that is this number, as it was typed
+        known["size"] = (plain["size"]["smallest"], plain["size"]["largest"])
+        known["types"] = tuple(TypeShare(share["type"], share["weight"]) for share in plain["types"])
+        known["key"] = None if plain["key"] is None else parse_key(plain["key"])
+        return cls(**known)
 
 
 def rate_to_json(rate: RateSpec) -> float | str:

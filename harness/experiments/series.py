@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 MOST_ROWS = 1200
 FIRST_WIDTH_S = 0.1
@@ -25,18 +25,30 @@ class Sample:
     depth: int
 
 
+class Timed(Protocol):
+    """A sample of anything, taken at `t_s` seconds after t0."""
+
+    @property
+    def t_s(self) -> float:
+        """When."""
+        ...
+
+
+S = TypeVar("S", bound=Timed)
+
+
 @dataclass(slots=True)
-class Series:
+class Samples(Generic[S]):
     """Samples at a regular width; when the rows are full, every second one goes and the width doubles."""
 
     width_s: float = FIRST_WIDTH_S
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[S] = field(default_factory=list)
 
     def due(self, t_s: float) -> bool:
         """Whether the next row's time has come."""
         return not self.samples or t_s >= self.samples[-1].t_s + self.width_s * 0.999
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: S) -> None:
         """Append a sample; halves the rows first when they are full."""
         if len(self.samples) > MOST_ROWS:
             # The first sample is where the counting starts; it stays.
@@ -46,15 +58,20 @@ class Series:
                 return
         self.samples.append(sample)
 
-    def finish(self, sample: Sample) -> None:
+    def finish(self, sample: S) -> None:
         """Append the last sample, whether its time has come or not: a short run has a row too."""
         if len(self.samples) > MOST_ROWS:
             self.samples.pop()
         self.samples.append(sample)
 
-    def window(self, end_s: float) -> list[Sample]:
+    def window(self, end_s: float) -> list[S]:
         """The samples within [0, end_s]."""
         return [sample for sample in self.samples if 0 <= sample.t_s <= end_s]
+
+
+@dataclass(slots=True)
+class Series(Samples[Sample]):
+    """The samples of a load on a queue."""
 
     def to_json(self) -> dict[str, Any]:
         """Rows of what happened since the row before; `behind` and `depth` are states at the row's end."""

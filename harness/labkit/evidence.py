@@ -95,24 +95,28 @@ def _sleep_words(call: Sleeper, held: dict[str, object] | None) -> str:
     if call.call == "msgsnd":
         room = f", which holds {held['messages']} messages, {held['used']} of {held['limit']} bytes" if held else ""
         return f"sleeps in msgsnd of {call.size_bytes} bytes to {name}{room}"
-    return f"sleeps in msgrcv for {selector_words(call.msgtyp or 0)} on {name}{_content_words(held, call.msgtyp or 0)}"
+    return f"sleeps in msgrcv for {selector_words(call)} on {name}{_content_words(held, call)}"
 
 
-def selector_words(msgtyp: int) -> str:
-    """What msgrcv's third argument asks for."""
+def selector_words(call: Sleeper) -> str:
+    """What msgrcv's third argument asks for, and its flag MSG_EXCEPT."""
+    msgtyp = call.msgtyp or 0
     if msgtyp == 0:
         return "any type"
-    return f"type {msgtyp}" if msgtyp > 0 else f"a type up to {-msgtyp}"
+    if msgtyp < 0:
+        return f"a type up to {-msgtyp}"
+    return f"any type but {msgtyp}" if call.flags else f"type {msgtyp}"
 
 
-def _content_words(held: dict[str, object] | None, msgtyp: int) -> str:
+def _content_words(held: dict[str, object] | None, call: Sleeper) -> str:
     if not held:
         return ""
-    types = held["types"]
+    types, msgtyp = held["types"], call.msgtyp or 0
     if not held["messages"]:
         return ", which is empty"
     words = f", which holds {held['messages']} message{'s' * (held['messages'] != 1)}"
     if isinstance(types, list) and msgtyp:
-        words += ", none of it" if msgtyp > 0 and msgtyp not in types else ""
+        wanted = [kind for kind in types if (kind != msgtyp if call.flags else kind == msgtyp)]
+        words += ", none of it" if msgtyp > 0 and not wanted else ""
         words += ": " + ", ".join(f"{n} of type {kind}" for kind, n in sorted(Counter(types).items())[:4])
     return words

@@ -27,6 +27,7 @@ from _pytest.runner import runtestprotocol
 
 from harness.labkit import catalog, marks, todos, verdict
 from harness.labkit.catalog import TEST_FILE, lab_of
+from harness.labkit.states import CANNOT, NOT_STARTED
 from harness.labkit.summary import check_states, lines
 from harness.sysv.errors import HarnessError, UsageError
 
@@ -319,7 +320,7 @@ def pytest_runtest_makereport(
 
 
 def pytest_report_teststatus(report: Any) -> tuple[str, str, Any] | None:
-    if verdict.is_lab_report(report) and report.labkit["state"] == verdict.NOT_STARTED and report.skipped:
+    if verdict.is_lab_report(report) and report.labkit["state"] == NOT_STARTED and report.skipped:
         return "not started", "x", ("NOT STARTED", {"yellow": True})
     return None
 
@@ -343,7 +344,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reports = config.stash[_session].reports
     labs = {report.labkit["lab"] for report in reports}
     states = {state for lab in labs for state in check_states(reports, lab).values()}
-    if states == {verdict.CANNOT} and session.exitstatus == pytest.ExitCode.OK:
+    if states == {CANNOT} and session.exitstatus == pytest.ExitCode.OK:
         # Nothing could run: that must not read as a success.
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
     if name := config.getoption("lab_report"):

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.labkit.states import CANNOT, NOT_RUN, NOT_STARTED, PASSED
 from harness.sysv.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -101,29 +102,22 @@ def _unreadable(file: Path) -> str:
 
 def by_checks(lab: Lab, checks: Sequence[dict[str, Any]]) -> Progress:
     """How far a lab is by what its checks found: those of a --lab-report."""
-    states = {check["name"]: _state(check) for check in checks}
+    states = {check["name"]: check["state"] for check in checks}
     tasks = lab.tasks
     left = [
         task
         for task in tasks
-        if any(states.get(check.name, "open") in ("wrong", "open") for check in lab.checks if check.task == task)
+        if any(states.get(check.name, NOT_RUN) not in (PASSED, CANNOT) for check in lab.checks if check.task == task)
     ]
-    cannot = Counter(states.values())["cannot"]
+    cannot = Counter(states.values())[CANNOT]
     state: State = "in progress" if left else "done"
     source = by_source(lab)
-    if source.state == "not started" and set(states.values()) <= {"open", "cannot"}:
+    if source.state == "not started" and set(states.values()) <= {NOT_STARTED, NOT_RUN, CANNOT}:
         state = "not started"
     note = source.note or (f"{cannot} check{'s' * (cannot != 1)} cannot run here" if cannot else "")
     if cannot and cannot == len(states):
         state, left, note = "cannot run here", list(tasks), checks[0]["because"]
     return Progress(lab, state, len(tasks), len(tasks) - len(left), left[0] if left else "", checked=True, note=note)
-
-
-def _state(check: dict[str, Any]) -> str:
-    if check["passed"] is not None:
-        return "passed" if check["passed"] else "wrong"
-    # So report.py says it: an open todo, a check that was not among those that ran, or one that cannot run here.
-    return "open" if check["because"].startswith(("not started", "it was not among")) else "cannot"
 
 
 def run_checks(

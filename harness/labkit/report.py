@@ -2,9 +2,10 @@
 
     {"schema": "harness.lab-report/1", "kit": "0.1.0", "learner": ..., "made_at": ..., "ran": ...,
      "labs": [{"lab": "04_flip_flop", "file": "lab.py", "sha256": ..., "tasks": 3, "tasks_done": 1,
-               "checks": [{"name", "task", "description", "passed", "because", "hint"}]}]}
+               "checks": [{"name", "task", "description", "state", "passed", "because", "hint"}]}]}
 
-`passed` is null for what was not started, did not run, or could not; `because` then says which. Written by plugin.py.
+`state` is one of "passed", "failed", "not started", "cannot" (this machine), "not run"; `passed` is null for the last
+three, and `because` says why. Written by plugin.py.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
+from harness.labkit.states import FAILED, NOT_RUN, PASSED
 from harness.labkit.summary import check_states, standing
-from harness.labkit.verdict import FAILED, PASSED
 from harness.results.files import Destination
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _check(check: Check, said: dict[str, str] | None) -> dict[str, Any]:
         "name": check.name,
         "task": check.task,
         "description": check.description,
+        "state": said["state"] if said else NOT_RUN,
         "passed": passed,
         "because": said["because"] if said else "it was not among the checks that ran",
         "hint": f"harness lab hint {check.task}" if passed is not True else "",

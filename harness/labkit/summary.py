@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.labkit.verdict import CANNOT, FAILED, NOT_STARTED, PASSED
+from harness.labkit.states import CANNOT, FAILED, NOT_STARTED, PASSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -17,6 +17,7 @@ import pytest
 
 from harness.labkit import explain
 from harness.labkit.failures import CannotStageError
+from harness.labkit.states import CANNOT, FAILED, NOT_STARTED, PASSED
 from harness.labkit.teach import Teach
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 Frames = list[tuple[str, int, str]]
 """Where an exception came through: (file, line, function) each, the innermost last."""
-
-PASSED, FAILED, NOT_STARTED, CANNOT = "passed", "failed", "not started", "cannot"
 
 SUBJECT: pytest.StashKey[Subject] = pytest.StashKey()
 """On each item that is a check of a lab."""

@@ -48,9 +48,11 @@ _PERCENTILES: Final = {"p50": 50, "p90": 90, "p99": 99, "p99_9": 99.9, "p99_99":
 
 def bucket_of(value: int) -> int:
     """The index of the bucket that counts `value` ns; values outside 0..HIGHEST_VALUE count as the nearest in it."""
-    value = min(max(value, 0), HIGHEST_VALUE)
-    shift = max(0, value.bit_length() - SUB_BUCKET_BITS - 1)
-    return (shift << SUB_BUCKET_BITS) + (value >> shift)
+    # Called for each value that is recorded: comparisons take half the time of min() and max().
+    if not 0 <= value <= HIGHEST_VALUE:
+        return 0 if value < 0 else BUCKETS - 1
+    shift = value.bit_length() - SUB_BUCKET_BITS - 1
+    return (shift << SUB_BUCKET_BITS) + (value >> shift) if shift > 0 else value
 
 
 def lowest_in(index: int) -> int:

@@ -125,6 +125,7 @@ _SIZE = _Kind(
     "bytes, as 32, 8KiB, 1MiB or 8kB (8000)",
     _units(**{"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}),
 )
+_SHARE = _Kind("a share", "a percentage, as 10% or 2.5%", _units(**{"%": Fraction(1, 100)}))
 
 
 # Rates
@@ -253,6 +254,14 @@ def parse_size_range(text: str) -> tuple[int, int]:
 def parse_count(text: str) -> int:
     """The whole number above 0 of "1000", "500k" or "5M"; ValueError for anything else."""
     return _COUNT.read_whole(text)
+
+
+def parse_share(text: str) -> Fraction:
+    """The share of "10%" (1/10) or "2.5%"; it may be over 1.
+
+    Raises ValueError when it is negative or has no %: "10" is ten percent to some and ten times to others.
+    """
+    return _SHARE.read(text)
 
 
 # Message types and keys

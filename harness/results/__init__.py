@@ -1,6 +1,7 @@
 """What becomes of a run's figures: where they were measured, whether they pass, and where they are written.
 
-`environment` describes the machine, `thresholds` judges a result (`--fail-if`), `files` writes it (`--json`, `--csv`).
+`environment` describes the machine, `thresholds` judges a result (`--fail-if`), `files` writes it (`--json`, `--csv`),
+`loading` reads it back, `compare` holds two of a kind against each other (`harness diff`).
 Results are plain mappings with the keys of the JSON schema; nothing here runs anything.
 """
 

@@ -9,6 +9,7 @@ blanks being allowed around the operator:
     group      = "latency" | "service" | "pacing" ;          (* without one: latency *)
     percentile = "p50" | "p90" | "p99" | "p99_9" | "p99.9" | "p99_99" | "p99.99" | "max" | "mean" ;
     count      = "lost" | "duplicated" | "out_of_order" | "refused" | "unsent" | "undecided" | "foreign" ;
+                 (* of a load through a proxy: those of harness/experiments/udp.py *)
     operator   = ">" | ">=" | "<" | "<=" | "==" | "!=" ;
     limit      = "0" | duration | number | rate ;             (* as the figure is a time, a count, the rate *)
     duration   = decimal, ( "ns" | "us" | "µs" | "ms" | "s" ) ;
@@ -26,7 +27,7 @@ from __future__ import annotations
 import math
 import operator as operators
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -43,7 +44,7 @@ from harness.sysv.errors import UsageError
 
 Kind = Literal["time", "count", "rate"]
 
-_EXAMPLE: Final = "for example --fail-if 'p99>200us', 'lost>0' or 'rate<490k/s'"
+_EXAMPLE: Final = "for example --fail-if 'p99>200us', 'unsent>0' or 'rate<490k/s'"
 # What a user writes before the dot, and the key of the result's JSON that it means.
 _GROUPS: Final = {"latency": "latency_ns", "service": "service_ns", "pacing": "pacing_error_ns"}
 _PERCENTILES: Final = ("p50", "p90", "p99", "p99_9", "p99_99", "max", "mean")
@@ -149,8 +150,11 @@ class Threshold:
         return sentence
 
 
-def parse_threshold(text: str) -> Threshold:
-    """Read a threshold as the module's grammar says; raises UsageError that names the part which is wrong."""
+def parse_threshold(text: str, counts: Sequence[str] = _COUNTS) -> Threshold:
+    """Read a threshold as the module's grammar says; raises UsageError that names the part which is wrong.
+
+    `counts` are the counts of the result that it will be checked against.
+    """
     parts = _PARTS.fullmatch(text)
     assert parts is not None, "every part may be empty"
     figure_text, operator, limit_text = (parts[name].strip() for name in ("figure", "operator", "limit"))
@@ -158,7 +162,7 @@ def parse_threshold(text: str) -> Threshold:
         raise _error(text, f"there is no comparison in it, one of {' '.join(_OPERATORS)}")
     if operator not in _OPERATORS:
         raise _error(text, f"{operator!r} is none of {' '.join(_OPERATORS)}")
-    figure = _parse_figure(text, figure_text)
+    figure = _parse_figure(text, figure_text, counts)
     return Threshold(
         text=f"{figure_text}{operator}{limit_text}",
         figure=figure,
@@ -167,11 +171,11 @@ def parse_threshold(text: str) -> Threshold:
     )
 
 
-def _parse_figure(text: str, figure_text: str) -> Figure:
+def _parse_figure(text: str, figure_text: str, counts: Sequence[str]) -> Figure:
     """The figure that is meant by `figure_text`; `text` is the whole, for the error."""
     if figure_text == _RATE:
         return Figure(_RATE, "rate", ("achieved_rate",))
-    if figure_text in _COUNTS:
+    if figure_text in counts:
         return Figure(figure_text, "count", (figure_text,))
     group, dot, percentile = figure_text.partition(".")
     if not dot or group not in _GROUPS:  # `p99.9` has a dot, and no group
@@ -180,7 +184,7 @@ def _parse_figure(text: str, figure_text: str) -> Figure:
     if key in _PERCENTILES:
         name = percentile if percentile == figure_text else f"{group}.{percentile}"
         return Figure(name, "time", (_GROUPS[group], key))
-    known = ", ".join((*_PERCENTILES, *_COUNTS, _RATE))
+    known = ", ".join((*_PERCENTILES, *counts, _RATE))
     seen = repr(figure_text) if figure_text else "nothing before the comparison"
     raise _error(text, f"{seen} is none of the figures {known} (also with service. or pacing. before a percentile)")
 

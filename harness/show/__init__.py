@@ -5,6 +5,7 @@
     series     the series as CSV, for other programs
     words      phrases and figures that they share
     ceiling    the table of `harness ceiling`
+    diff       the table of `harness diff`, and of `harness load --baseline`
     doctor     the lines of `harness doctor`
     lab        where a learner is, hints and differences
 

@@ -47,11 +47,15 @@ def asked(plan: dict[str, Any]) -> str:
     else:
         how = format_rate(plan["rate"]) + ("," if plan["count"] is not None else "")
     length = f"{plan['count']:,} messages" if plan["count"] is not None else f"for {plan['duration_s']:g} s"
-    smallest, largest = plan["size"]["smallest"], plan["size"]["largest"]
-    size = format_size(smallest) if smallest == largest else f"{format_size(smallest)} to {format_size(largest)}"
     types = plan["types"]
     kinds = f"type {types[0]['type']}" if len(types) == 1 else f"{len(types)} types"
-    return f"{how} {length}, messages of {size}, {kinds}"
+    return f"{how} {length}, messages of {sizes(plan)}, {kinds}"
+
+
+def sizes(plan: dict[str, Any]) -> str:
+    """The size of a plan's messages, or the smallest and the largest."""
+    smallest, largest = plan["size"]["smallest"], plan["size"]["largest"]
+    return format_size(smallest) if smallest == largest else f"{format_size(smallest)} to {format_size(largest)}"
 
 
 def crew(plan: dict[str, Any], engine: str) -> str:
@@ -121,3 +125,13 @@ def machine_line(result: dict[str, Any]) -> str:
         f" {duration(found['throttled_ns'])}, clock gaps p99 {duration(jitter.get('p99_ns'))}"
         f": {found['verdict']}"
     )
+
+
+def honesty_lines(result: dict[str, Any]) -> list[str]:
+    """Under every experiment's report: was the machine quiet, was it cut, and what else a reader should know."""
+    lines = [machine_line(result)]
+    if result["disturbance"]["verdict"] != "clean":
+        lines.append(result["disturbance"]["next_step"])
+    if not result["complete"]:
+        lines.append(f"INCOMPLETE: {result['cut']['sentence']}")
+    return [*lines, *result["warnings"]]

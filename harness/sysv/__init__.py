@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from harness.sysv.asleep import Sleeper, all_sleepers, asleep_in, sleepers
     from harness.sysv.inventory import QueueStat, queues
     from harness.sysv.limits import Limits, Usage, usage
+    from harness.sysv.message import Message
     from harness.sysv.msgget import msgget_errno
     from harness.sysv.namespace import NamespaceSupport, PrivateNamespace, enter_private, probe
     from harness.sysv.peeking import peek, peek_types
-    from harness.sysv.queue import Message, Queue
+    from harness.sysv.queue import Queue
     from harness.sysv.removing import remove_queue
     from harness.sysv.selector import Selector
     from harness.sysv.support import Support, diagnose, require
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "inventory": ("QueueStat", "queues"),
     "limits": ("Limits", "Usage", "usage"),
+    "message": ("Message",),
     "msgget": ("msgget_errno",),
     "namespace": ("NamespaceSupport", "PrivateNamespace", "enter_private", "probe"),
     "peeking": ("peek", "peek_types"),
-    "queue": ("Message", "Queue"),
+    "queue": ("Queue",),
     "selector": ("Selector",),
     "asleep": ("Sleeper", "all_sleepers", "asleep_in", "sleepers"),
     "removing": ("remove_queue",),

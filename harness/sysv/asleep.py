@@ -2,7 +2,8 @@
 
 Used before a run touches somebody else's queue, and by who shows what a process waits for. The kernel keeps no public
 list of a queue's waiters. /proc/PID/syscall (proc_pid_syscall(5)) shows the number and the arguments of the call that a
-process is blocked in: for both calls the queue's id, the message's address and a size, then for msgrcv the msgtyp.
+process is blocked in: for both calls the queue's id, the message's address and a size, then for msgrcv the msgtyp and
+the flags.
 
 It is read with the right to trace a process (ptrace(2), PTRACE_MODE_ATTACH_FSCREDS): root reads all, others their own,
 and under Yama (kernel.yama.ptrace_scope 1, as on Ubuntu) only their own descendants. A process that cannot be read, a
@@ -15,6 +16,8 @@ import ctypes
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+
+from harness.sysv.msgrcv import MSG_EXCEPT
 
 CALLS = {
     "x86_64": {69: "msgsnd", 70: "msgrcv"},
@@ -34,6 +37,7 @@ class Sleeper:
 
     `size_bytes` is the size of the message that it sends, or of the buffer that it receives into. `msgtyp` is what a
     receiver asked for, as in Selector; None for a sender. `queue_id` is a number of the sleeper's IPC namespace.
+    `flags` has MSG_EXCEPT where a receiver asked for any type but `msgtyp`, as in Selector; else it is 0.
     """
 
     pid: int
@@ -41,6 +45,7 @@ class Sleeper:
     msgtyp: int | None
     size_bytes: int
     queue_id: int
+    flags: int = 0
 
 
 def sleepers(queue_id: int, proc: Path = PROC) -> list[Sleeper]:
@@ -76,7 +81,7 @@ def asleep_in(pid: int, proc: Path = PROC) -> Sleeper | None:
     call = CALLS.get(platform.machine(), {}).get(int(words[0]))
     if call is None:
         return None
-    queue_id, _address, size_bytes, msgtyp = (int(word, 16) for word in words[1:5])
+    queue_id, _address, size_bytes, msgtyp, flags = (int(word, 16) for word in words[1:6])
     return Sleeper(
         pid=pid,
         call=call,
@@ -84,6 +89,7 @@ def asleep_in(pid: int, proc: Path = PROC) -> Sleeper | None:
         msgtyp=ctypes.c_int64(msgtyp).value if call == "msgrcv" else None,
         size_bytes=size_bytes,
         queue_id=ctypes.c_int32(queue_id).value,  # a C int: the word's upper half may hold anything
+        flags=flags & MSG_EXCEPT if call == "msgrcv" else 0,  # msgsnd's fifth word means nothing
     )
 
 

@@ -1,6 +1,6 @@
-"""The C library's calls that neither Python 3.11 nor sysv_ipc offers: unshare, msgctl of any id, msgrcv that copies.
+"""The C library's calls that neither Python 3.11 nor sysv_ipc offers: unshare, msgctl of any id, msgrcv with flags.
 
-Used by support.py, namespace.py, inventory.py, peeking.py and msgget.py. It knows no queue and raises no error of ours:
+Used by support.py, namespace.py, inventory.py, msgrcv.py and msgget.py. It knows no queue and raises no error of ours:
 a call answers with its result and errno, and the caller judges.
 """
 
@@ -22,7 +22,11 @@ def call(name: str, *arguments: object) -> tuple[int, int]:
     Integers go as C int; pass `ctypes.c_long(n)` or `ctypes.c_size_t(n)` where the function takes those.
     Raises AttributeError where the C library has no such function.
     """
-    function = _library()[name]
-    ctypes.set_errno(0)
-    result: int = function(*arguments)
-    return result, ctypes.get_errno()
+    function = getattr(_library(), name)  # which it looks up once; by index it would each time
+    # A signal's handler can run between any two of these lines and come here too: it leaves errno as it found it.
+    before = ctypes.set_errno(0)
+    try:
+        result: int = function(*arguments)
+    finally:
+        number = ctypes.set_errno(before)
+    return result, number

@@ -1,8 +1,8 @@
 """Messages looked at while they stay in their queue: msgrcv with MSG_COPY, which sysv_ipc does not offer.
 
-For who shows what is queued; no receiver notices, and nothing that ipcs lists changes. Linux 3.8 has it, and only with
-CONFIG_CHECKPOINT_RESTORE, for whose sake it was made (msgop(2)). Not called peek.py: a module would stand in the way
-of the function of that name in the face.
+For `Queue.peek`, and for who knows a queue's id only; no receiver notices, and nothing that ipcs lists changes. Linux
+3.8 has it, and only with CONFIG_CHECKPOINT_RESTORE, for whose sake it was made (msgop(2)). Not called peek.py: a module
+would stand in the way of the function of that name in the face.
 
 MSG_NOERROR, which cuts a message for an ordinary receiver, does nothing here: copy_msg answers EINVAL to a buffer that
 is too small (ipc/msgutil.c). So a message is copied whole, and cut here.
@@ -10,15 +10,15 @@ is too small (ipc/msgutil.c). So a message is copied whole, and cut here.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import sys
 from typing import TYPE_CHECKING
 
-from harness.sysv import libc, support, translate
+from harness.sysv import support, translate
 from harness.sysv.checks import check_size_bytes
 from harness.sysv.limits import Limits
-from harness.sysv.queue import Message
+from harness.sysv.message import Message
+from harness.sysv.msgrcv import IPC_NOWAIT, MSG_COPY, Buffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,9 +27,6 @@ DEFAULT_BYTES = 8192
 """The kernel's own msgmax (MSGMAX, include/uapi/linux/msg.h): where nobody raised it, nothing is cut."""
 
 _FIRST_BUFFER_BYTES = 8192
-_IPC_NOWAIT = 0o4000
-_MSG_COPY = 0o40000  # include/uapi/linux/msg.h
-_TYPE_BYTES = ctypes.sizeof(ctypes.c_long)
 
 
 def peek(queue_id: int, index: int, *, max_bytes: int = DEFAULT_BYTES) -> Message | None:
@@ -66,34 +63,16 @@ def _copies(queue_id: int, indices: range, max_bytes: int) -> Iterator[Message]:
     if sys.platform != "linux":
         support.require()  # before the call: a system that does not know the flag would take the message
     msgmax = Limits.read().msgmax
-    buffer = _buffer(min(_FIRST_BUFFER_BYTES, msgmax))
+    # Never a buffer over msgmax: the kernel would answer EINVAL to a message over it, as if the queue were gone.
+    buffer = Buffer(min(_FIRST_BUFFER_BYTES, msgmax))
     for index in indices:
-        size_bytes, number = _copy(queue_id, index, buffer)
-        while number == errno.E2BIG and _text_bytes(buffer) < msgmax:
+        size_bytes, number = buffer.receive(queue_id, index, MSG_COPY | IPC_NOWAIT)
+        while number == errno.E2BIG and buffer.text_bytes < msgmax:
             # Not at once as large as msgmax, which can be 2 GiB: the kernel allocates what the buffer promises.
-            buffer = _buffer(min(2 * _text_bytes(buffer), msgmax))
-            size_bytes, number = _copy(queue_id, index, buffer)
+            buffer = Buffer(min(2 * buffer.text_bytes, msgmax))
+            size_bytes, number = buffer.receive(queue_id, index, MSG_COPY | IPC_NOWAIT)
         if number == errno.ENOMSG:
             return
         if number:
             raise translate.from_copy(number, queue=f"queue id {queue_id}", index=index)
-        cut = memoryview(buffer)[_TYPE_BYTES:][: min(size_bytes, max_bytes)]
-        yield Message(ctypes.c_long.from_buffer(buffer).value, cut.tobytes())
-
-
-def _copy(queue_id: int, index: int, buffer: ctypes.Array[ctypes.c_char]) -> tuple[int, int]:
-    """Copy the message into `buffer`; (the bytes of its text, 0), or (-1, errno)."""
-    # Never a buffer over msgmax: the kernel would answer EINVAL to a message over it, as if the queue were gone.
-    size = ctypes.c_size_t(_text_bytes(buffer))
-    # With MSG_COPY the argument that is otherwise a type, a long, is the index.
-    result, number = libc.call("msgrcv", queue_id, buffer, size, ctypes.c_long(index), _MSG_COPY | _IPC_NOWAIT)
-    return (result, number) if result == -1 else (result, 0)
-
-
-def _buffer(text_bytes: int) -> ctypes.Array[ctypes.c_char]:
-    """A struct msgbuf: a long for the type, and room for the text."""
-    return ctypes.create_string_buffer(_TYPE_BYTES + text_bytes)
-
-
-def _text_bytes(buffer: ctypes.Array[ctypes.c_char]) -> int:
-    return ctypes.sizeof(buffer) - _TYPE_BYTES
+        yield Message(buffer.type, buffer.text(min(size_bytes, max_bytes)))

@@ -2,7 +2,7 @@
 
 Used by everything above that touches a queue; loops that must be fast check their payloads themselves and use `raw`.
 Not here: all queues of the machine (inventory.py), the limits (limits.py), the private namespace (namespace.py), a look
-at messages that stay (peeking.py).
+into a queue of which only the id is known (peeking.py). What sysv_ipc does not offer goes by way of msgrcv.py.
 
 Three things sysv_ipc leaves to its caller are done here. What is handed in is checked first (checks.py says why).
 A call that a signal interrupts is made again, as PEP 475 has it for Python's own calls: the signal's handler runs, and
@@ -19,10 +19,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from harness.sysv import inventory, support, translate
+from harness.sysv import inventory, peeking, support, translate
 from harness.sysv.binding import sysv_ipc
 from harness.sysv.checks import (
     check_mode,
@@ -43,6 +42,8 @@ from harness.sysv.errors import (
     QueueRemovedError,
 )
 from harness.sysv.limits import Limits
+from harness.sysv.message import Message
+from harness.sysv.msgrcv import MSG_NOERROR, FlaggedReceive
 from harness.sysv.selector import Selector, check_type
 from harness.sysv.waiting import T, Waiter
 
@@ -59,14 +60,6 @@ LARGEST_DEFAULT_BUFFER_BYTES = 2**20
 _IPC_PRIVATE = 0  # not sysv_ipc's key None, which draws a random key that others can find
 _ANY_TYPE = Selector.any()
 _REAL_TIME = Waiter()
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message that was received: its `type` (1 to 2**31-1) and its bytes."""
-
-    type: int
-    payload: bytes
 
 
 class Queue:
@@ -228,24 +221,30 @@ class Queue:
         except (sysv_ipc.Error, OSError, MemoryError) as error:
             raise translate.from_send(error, queue=self._name(), size_bytes=size_bytes) from error
 
-    def receive(self, selector: Selector = _ANY_TYPE, *, timeout: float | None = None) -> Message:
+    def receive(
+        self, selector: Selector = _ANY_TYPE, *, timeout: float | None = None, truncate: bool = False
+    ) -> Message:
         """Take the first message that `selector` takes off the queue.
 
         `timeout` as in `send`: a number over 0 keeps no place in the kernel's list of waiting receivers, so one that
         waits for ever is served first, and turns between receivers are not kept.
 
+        With `truncate` a message larger than `max_bytes` is cut to as many, and the rest of it is lost (MSG_NOERROR,
+        msgop(2)). Nothing tells of it: a payload of `max_bytes` may be a whole message or the beginning of one.
+
         Raises NoMessageError; PoisonMessageError when that message is larger than `max_bytes` (it stays, except that
-        a receiver that was waiting already is passed over, and the next that it fits gets it); QueueRemovedError;
-        QueuePermissionError.
+        a receiver that was waiting already is passed over, and the next that it fits gets it), which `truncate` rules
+        out; QueueRemovedError; QueuePermissionError; QueueLimitError without memory.
         """
         check_timeout(timeout)
-        raw, msgtyp = self._raw, selector.msgtyp
+        flags, msgtyp = selector.flags | (MSG_NOERROR if truncate else 0), selector.msgtyp
         try:
+            receive = self._receive_with(flags)
             if timeout is None:
-                payload, message_type = _uninterrupted(lambda: raw.receive(True, msgtyp))
+                payload, message_type = _uninterrupted(lambda: receive(True, msgtyp))
             else:
                 payload, message_type = self._waiter.retry(
-                    lambda: _uninterrupted(lambda: raw.receive(False, msgtyp)),
+                    lambda: _uninterrupted(lambda: receive(False, msgtyp)),
                     busy=sysv_ipc.BusyError,
                     timeout_s=timeout,
                 )
@@ -268,6 +267,13 @@ class Queue:
             except NoMessageError:
                 return
             yield message
+
+    def peek(self, index: int = 0, *, max_bytes: int = peeking.DEFAULT_BYTES) -> Message | None:
+        """A copy of the message at `index`, where 0 is the head; None when there is none. See `peeking.peek`.
+
+        The payload is cut to `max_bytes`, here those of this call. Raises as `peeking.peek`.
+        """
+        return peeking.peek(self._id, index, max_bytes=max_bytes)
 
     def stat(self) -> QueueStat:
         """The queue's state at this moment, also of one that may not be read; raises QueueRemovedError.
@@ -337,6 +343,10 @@ class Queue:
             f"<Queue 0x{self._key:08x} id {self._id} owner {_user_name(stat.uid)} perms {stat.mode:o}"
             f" used-bytes {stat.used_bytes} messages {stat.messages}>"
         )
+
+    def _receive_with(self, flags: int) -> Callable[[bool, int], tuple[bytes, int]]:
+        """sysv_ipc's receive, or where there are flags, our own; its buffer is of one call, as threads may share us."""
+        return FlaggedReceive(self._id, max_bytes=self._max_bytes, flags=flags) if flags else self._raw.receive
 
     def _name(self) -> str:
         return f"queue 0x{self._key:08x} (id {self._id})"

@@ -1,4 +1,4 @@
-"""sysv_ipc's exceptions turned into the project's tree of errors.
+"""sysv_ipc's exceptions, and those of msgrcv.py, which are the same, turned into the project's tree of errors.
 
 Used by queue.py, and by peeking.py for the bare number of its call. sysv_ipc 1.2 names failures inconsistently: a
 removed queue is ExistentialError on receive but OSError EINVAL on a later send, msgmni reached is an OSError without
@@ -100,7 +100,7 @@ def from_receive(error: Exception, *, queue: str, taken: str, max_bytes: int) ->
         return PoisonMessageError(
             f"the first message of {queue} for this receiver ({taken}) is larger than its {max_bytes} bytes",
             why="the kernel leaves such a message at the head, where it blocks what is behind it for this receiver",
-            hint="open the queue with a larger max_bytes and receive it (MSG_NOERROR, which cuts, is not in sysv_ipc)",
+            hint="open the queue with a larger max_bytes; or receive(truncate=True), which cuts it and loses the rest",
             errno=errno.E2BIG,
         )
     if isinstance(error, MemoryError):

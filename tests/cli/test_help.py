@@ -16,8 +16,9 @@ from harness.cli.app import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-COMMANDS = ["load", "ceiling", "doctor", "top", "lab"]
+COMMANDS = ["load", "block", "ceiling", "claims", "compare", "diff", "doctor", "flipflop", "top", "lab"]
 LAB_COMMANDS = [f"lab {name}" for name in ("check", "watch", "hint", "diff", "reset", "run")]
 
 
@@ -63,7 +64,8 @@ def test_every_option_is_told(command: str, capsys: pytest.CaptureFixture[str]) 
     assert example(text)[0] == command.split(maxsplit=1)[0]
 
 
-@pytest.mark.parametrize("command", ["load", "doctor", "top"])  # that of ceiling takes minutes; lab has test_lab.py
+# That of ceiling takes minutes; claims and lab have files of their own.
+@pytest.mark.parametrize("command", ["load", "block", "compare", "doctor", "flipflop", "top"])
 def test_the_example_works_as_it_is_printed(
     command: str, capsys: pytest.CaptureFixture[str], harness: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -77,6 +79,27 @@ def test_the_example_works_as_it_is_printed(
     assert done.returncode in (0, 1), done.stderr
     assert done.stderr == ""
     assert done.stdout.strip()
+
+
+def test_the_example_of_diff_works_as_it_is_printed(
+    capsys: pytest.CaptureFixture[str],
+    harness: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the two results that it names, the example of `harness diff` runs and says what became of them."""
+    monkeypatch.chdir(tmp_path)
+    arguments = example(words_of_help(capsys, "diff"))
+    names = [word for word in arguments if word.endswith(".json")]
+    short = ("--rate", "5k", "--duration", "100ms", "--warmup", "0s", "--quiet")
+    assert len(names) == 2
+    for name in names:
+        assert harness("load", *short, "--json", name).returncode == 0
+
+    done = harness(*arguments)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"before {names[0]}: 1 run")
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +124,8 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["launch"], "harness: No such command 'launch'.  (see harness --help)"),
         (["load", "--speed"], "No such option: --speed"),
         (["load", "--speed"], "(see harness load --help)"),
-        (["load", "more"], "unexpected extra argument"),
+        (["load", "udp://127.0.0.1:9999", "more"], "unexpected extra argument"),
+        (["load", "more"], "'more' is not a UDP target; write udp://127.0.0.1:9999"),
         (["load", "--label"], "requires an argument"),
         (["lab", "hnit"], "No such command 'hnit'. Did you mean 'hint'?  (see harness lab --help)"),
         (["lab", "hint"], "(see harness lab hint --help)"),

@@ -132,6 +132,8 @@ def test_visible_shows_the_queue_where_ipcs_looks(harness: Harness) -> None:
         (64, 1, 5, "at-most", 2),
         (2, 3, 1, "any", 3),
         (2, 2, 3, "exact", 6),
+        (2, 1, 3, "except", 2),
+        (2, 2, 2, "except", 4),
     ],
 )
 def test_consumers_are_chosen_for_the_machine(cpus: int, queues: int, types: int, select: str, consumers: int) -> None:
@@ -149,6 +151,7 @@ def test_consumers_are_chosen_for_the_machine(cpus: int, queues: int, types: int
         ("--count 5M", {"count": 5_000_000, "duration_s": None}),
         ("--queues 3", {"queues": 3, "producers": 3, "consumers": 3}),
         ("--types 1,2 --select exact", {"consumers": 2}),
+        ("--types 1,2,3 --select except", {"select": "except", "consumers": 2}),
         ("--queue-bytes 1MiB", {"queue_bytes": 2**20}),
         ("--key 0xC0049 --consumers 0", {"key": "0x000c0049", "consumers": 0, "queue_bytes": None}),
         ("--when-full refuse --pin", {"when_full": "refuse", "pin": True}),

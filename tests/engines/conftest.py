@@ -140,6 +140,7 @@ class Bench:
             "consumer": consumer,
             "run_id": self.run_id,
             "msgtyp": 0,
+            "flags": 0,
             "max_bytes": self.max_bytes,
             "types": self.types,
             "paced": True,

@@ -10,6 +10,7 @@ import pytest
 from harness.engines.layout import HEADER, HEADER_BYTES, ConsumerWord, Control
 from harness.engines.protocol import Reason
 from harness.measure.ledger import RING_SIZE, generation_of
+from harness.sysv.msgrcv import MSG_EXCEPT
 
 if TYPE_CHECKING:
     from harness.engines.protocol import Engine
@@ -242,18 +243,46 @@ def test_a_removed_queue_ends_it(engine: Engine, bench: type[Bench]) -> None:
 
 
 def test_takes_only_what_it_selects(engine: Engine, bench: type[Bench]) -> None:
-    """The selector goes to msgrcv as it is: a type of its own, or the lowest up to one."""
+    """The selector goes to msgrcv as it is: a type of its own, the lowest up to one, or any but one."""
     at = bench(types=(4, 5))
-    at.put(0, stream=0)
+    at.put(0, 1, stream=0)
     at.put(0, stream=1)
     exact, at_most = at.receiver(engine, msgtyp=5), at.receiver(engine, msgtyp=-5)
+    any_but = at.receiver(engine, msgtyp=5, flags=MSG_EXCEPT)
 
-    exact.run(0)
-    received = [at.board.received_of(stream) for stream in (0, 1)]
-    at_most.run(0)
+    received = []
+    for receiver in (exact, at_most, any_but):
+        assert receiver.run(0) is Reason.TIME
+        received.append([at.board.received_of(stream) for stream in (0, 1)])
 
-    assert received == [0, 1]
-    assert at.board.received == 2
+    assert received == [[0, 1], [1, 1], [2, 1]]
+    assert at.board.latency().total == 3
+
+
+def test_any_type_but_one_passes_that_one_over(engine: Engine, bench: type[Bench]) -> None:
+    """With MSG_EXCEPT a consumer leaves the head where it is of that type, and takes all others in order."""
+    at = bench(types=(4, 5, 6))
+    for number in range(3):
+        for stream in (1, 0, 2):
+            at.put(number, stream=stream)
+    receiver = at.receiver(engine, msgtyp=5, flags=MSG_EXCEPT)
+
+    for _ in range(6):
+        receiver.run(0)
+
+    part = at.board.consumers[0]
+    assert [at.board.received_of(stream) for stream in range(3)] == [3, 0, 3]
+    assert (part.duplicated, part.out_of_order, part.undecided) == (0, 0, 0)
+    assert [message_type for message_type, _, _ in at.take()] == [5, 5, 5]
+
+
+def test_a_message_over_the_buffer_ends_it_whatever_it_selects(engine: Engine, bench: type[Bench]) -> None:
+    """With MSG_EXCEPT too a message larger than the buffer is no message of the run, and stays."""
+    at = bench(max_bytes=1000)
+    at.queue.send(bytes(1001), type=1, timeout=0)
+
+    assert at.receiver(engine, msgtyp=2, flags=MSG_EXCEPT).run(at.forever) is Reason.POISONED
+    assert (at.board.received, at.queue.stat().messages) == (0, 1)
 
 
 class TestRings:

@@ -9,6 +9,7 @@ import pytest
 
 from harness.engines.layout import ConsumerWord, Control, ProducerWord
 from harness.engines.protocol import Reason
+from harness.sysv.msgrcv import MSG_EXCEPT
 
 if TYPE_CHECKING:
     from harness.engines.protocol import Engine
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.private_ipc(queue_bytes=2**16)
 
 SIGNALS = 50
+Selecting = dict[str, int]
 
 
 class TestSender:
@@ -76,12 +78,19 @@ class TestSender:
         assert (reason, at.board.sent, at.queue.stat().messages) == (Reason.INTERRUPTED, 2, 2)
 
 
+@pytest.fixture(params=[{}, {"msgtyp": 9, "flags": MSG_EXCEPT}], ids=["any", "except"])
+def selecting(request: pytest.FixtureRequest) -> Selecting:
+    """A receiver's task that takes type 1: by the call that most use, and by the one with flags."""
+    fields: Selecting = request.param
+    return fields
+
+
 class TestReceiver:
-    def test_wakes_when_the_queue_is_removed(self, engine: Engine, bench: type[Bench]) -> None:
+    def test_wakes_when_the_queue_is_removed(self, engine: Engine, bench: type[Bench], selecting: Selecting) -> None:
         """Asleep on an empty queue, it wakes when that is removed; what it received stays counted."""
         at = bench()
         at.put(0, 1)
-        receiver = at.receiver(engine)
+        receiver = at.receiver(engine, **selecting)
 
         with at.asleep_in(lambda: receiver.run(at.forever)) as child:
             at.queue.remove()
@@ -90,11 +99,13 @@ class TestReceiver:
         assert (reason, at.board.received) == (Reason.QUEUE_REMOVED, 2)
 
     @pytest.mark.parametrize("stop", [0, 1])
-    def test_sleeps_again_after_a_signal(self, engine: Engine, bench: type[Bench], stop: int) -> None:
+    def test_sleeps_again_after_a_signal(
+        self, engine: Engine, bench: type[Bench], selecting: Selecting, stop: int
+    ) -> None:
         """A signal changes nothing while the run goes on, nor when only its producers are to stop."""
         at = bench()
         at.board.control[Control.STOP] = stop
-        receiver = at.receiver(engine)
+        receiver = at.receiver(engine, **selecting)
 
         with at.asleep_in(lambda: receiver.run(0)) as child:
             child.signal_and_wait_asleep()
@@ -103,10 +114,12 @@ class TestReceiver:
 
         assert (reason, at.board.received) == (Reason.TIME, 1)
 
-    def test_ends_at_a_signal_when_the_run_is_over(self, engine: Engine, bench: type[Bench]) -> None:
+    def test_ends_at_a_signal_when_the_run_is_over(
+        self, engine: Engine, bench: type[Bench], selecting: Selecting
+    ) -> None:
         """A signal with the flag that ends the run ends the slice."""
         at = bench()
-        receiver = at.receiver(engine)
+        receiver = at.receiver(engine, **selecting)
 
         with at.asleep_in(lambda: receiver.run(at.forever)) as child:
             at.board.control[Control.STOP] = 2
@@ -115,10 +128,10 @@ class TestReceiver:
 
         assert reason == Reason.INTERRUPTED
 
-    def test_outlasts_many_signals(self, engine: Engine, bench: type[Bench]) -> None:
+    def test_outlasts_many_signals(self, engine: Engine, bench: type[Bench], selecting: Selecting) -> None:
         """However many signals come, each message in between is received once, and the last receive's time is kept."""
         at = bench()
-        receiver = at.receiver(engine)
+        receiver = at.receiver(engine, **selecting)
 
         with at.asleep_in(lambda: receiver.run(at.forever)) as child:
             for number in range(SIGNALS):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.engines.choice import native_problem
-from harness.experiments.ceiling import CeilingPlan, run_ceiling
+from harness.experiments.ceiling import CeilingPlan, _of_size, run_ceiling
 from harness.show.ceiling import ceiling_lines
 from harness.sysv.errors import PlanError
 
@@ -80,3 +80,19 @@ def test_an_interruption_keeps_whole_rounds() -> None:
     assert result["complete"] is False
     assert 1 <= result["sizes"][0]["rounds"] < 5
     assert any("INCOMPLETE" in line for line in ceiling_lines(result))
+
+
+def test_a_round_without_a_rate_has_no_ratio() -> None:
+    """A loop that received nothing in its window leaves that round out for all, and is no error."""
+    found = _of_size(32, {"plain": [10.0, 0.0, 20.0], "python": [5.0, 5.0, 5.0]})
+
+    (ratio,) = found["ratios"]
+    assert (found["rounds"], found["rates"]["python"]["all"]) == (2, [5.0, 5.0])
+    assert (ratio["of"], ratio["min"], ratio["max"]) == ("python", 0.25, 0.5)
+
+
+def test_without_a_whole_round_there_is_no_figure() -> None:
+    """Where no round is whole there are neither rates nor ratios."""
+    found = _of_size(32, {"plain": [0.0], "python": [5.0]})
+
+    assert (found["rounds"], found["rates"], found["ratios"]) == (0, {}, [])

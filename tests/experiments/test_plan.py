@@ -7,7 +7,7 @@ import pickle
 from collections import Counter
 from dataclasses import FrozenInstanceError
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from harness.engines.layout import HEADER_BYTES
 from harness.engines.protocol import TABLE_SIZE, Loop
-from harness.experiments.plan import CATCH_UP_NS, DEFAULT_QUEUE_BYTES, LARGEST_QUEUE, LoadPlan, new_run_id, rate_to_json
+from harness.experiments.plan import (
+    CATCH_UP_NS,
+    DEFAULT_QUEUE_BYTES,
+    LARGEST_QUEUE,
+    LoadPlan,
+    Select,
+    new_run_id,
+    rate_to_json,
+)
 from harness.measure.quantities import Ramp, TypeShare
 from harness.sysv import Limits, Selector
 from harness.sysv.errors import PlanError
@@ -60,6 +68,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"select": "exact", "types": TWO, "queues": 2, "producers": 2, "consumers": 3},
         "nobody would take type 2",
     ),
+    "a type twice": ({"types": (TypeShare(1), TypeShare(1, 2))}, "comes twice"),
+    "nobody takes the only type": ({"select": "except", "consumers": 2}, "nobody would take type 1"),
+    "nobody takes what one leaves": ({"select": "except", "types": TWO}, "1 queue(s) need 2 consumers"),
+    "nobody takes what one leaves on one of two queues": (
+        {"select": "except", "types": TWO, "queues": 2, "producers": 2, "consumers": 3},
+        "2 queue(s) need 4 consumers",
+    ),
     "too many shared streams": ({"producers": 256, "consumers": 2, "types": (*TWO, TypeShare(3))}, "need 768 MiB"),
     "key and queues": ({"key": 1, "queues": 2, "producers": 2, "consumers": 2}, "names one queue"),
     "key and queue bytes": ({"key": 1, "queue_bytes": 4096}, "keeps the limit"),
@@ -99,6 +114,9 @@ def test_a_plan_that_contradicts_itself_cannot_be_made(name: str) -> None:
         {"size": (32, LARGEST_QUEUE), "queue_bytes": LARGEST_QUEUE},
         {"producers": 256, "consumers": 256, "queues": 256},
         {"select": "exact", "types": TWO, "consumers": 2},
+        {"select": "except", "types": TWO, "consumers": 2},
+        {"select": "except", "types": TWO, "consumers": 4, "queues": 2, "producers": 2},
+        {"select": "except", "consumers": 0, "key": 0xC0049},
         {"consumers": 0, "key": 0xC0049},
         {"duration_s": None, "count": 2, "producers": 2},
         {"repeat": 1000},
@@ -183,25 +201,70 @@ def test_a_count_is_dealt_out_whole(count: int, producers: int, paced: bool) -> 
 
 
 @given(
-    types=st.integers(1, 6),
-    queues=st.integers(1, 4),
-    more=st.integers(0, 7),
-    select=st.sampled_from(["any", "exact", "at-most"]),
+    types=st.integers(2, 6), queues=st.integers(1, 4), more=st.integers(0, 9), select=st.sampled_from(get_args(Select))
 )
-def test_each_type_on_each_queue_is_taken(types: int, queues: int, more: int, select: Any) -> None:
-    """Whatever the numbers, on every queue somebody takes every type that is sent."""
+def test_each_type_on_each_queue_is_taken(types: int, queues: int, more: int, select: Select) -> None:
+    """Whatever the numbers, on every queue somebody takes every type, and rings are there where two may take one."""
+    least = {"any": 1, "at-most": 1, "exact": types, "except": 2}[select]
     made = plan(
         types=tuple(TypeShare(number + 1) for number in range(types)),
         queues=queues,
         producers=queues,
-        consumers=types * queues + more,
+        consumers=least * queues + more,
         select=select,
     )
 
-    for queue in range(queues):
-        readers = [made.selector_of(consumer) for consumer in range(made.consumers) if made.queue_of(consumer) == queue]
-        for share in made.types:
-            assert {Selector.any(), Selector.exactly(share.type), Selector.at_most(types)} & set(readers)
+    readers = [
+        sum(made.selector_of(reader).takes(share.type) for reader in range(queue, made.consumers, queues))
+        for queue in range(queues)
+        for share in made.types
+    ]
+
+    assert min(readers) >= 1
+    assert made.shape.ringed == (max(readers) > 1)
+
+
+@pytest.mark.parametrize(
+    ("select", "types", "queues", "consumers", "ringed"),
+    [
+        ("any", 2, 1, 1, False),
+        ("any", 1, 1, 2, True),
+        ("exact", 2, 1, 2, False),
+        ("exact", 2, 1, 3, True),
+        ("except", 2, 1, 2, False),
+        ("except", 2, 2, 4, False),
+        ("except", 2, 2, 5, True),
+        ("except", 3, 1, 2, True),
+    ],
+)
+def test_streams_are_shared_where_two_consumers_may_take_one(
+    select: Select, types: int, queues: int, consumers: int, ringed: bool
+) -> None:
+    """Two consumers that each leave out the other's type share no stream; one more, or a third type, makes them."""
+    shares = tuple(TypeShare(number + 1) for number in range(types))
+
+    made = plan(types=shares, queues=queues, producers=queues, consumers=consumers, select=select)
+
+    assert made.shape.ringed is ringed
+
+
+@pytest.mark.parametrize(
+    ("select", "selectors"),
+    [
+        ("any", [Selector.any()] * 3),
+        ("at-most", [Selector.at_most(2)] * 3),
+        ("exact", [Selector.exactly(1), Selector.exactly(2), Selector.exactly(1)]),
+        ("except", [Selector.anything_but(1), Selector.anything_but(2), Selector.anything_but(1)]),
+    ],
+)
+def test_a_consumer_is_told_what_to_take(select: Select, selectors: list[Selector]) -> None:
+    """The consumers' tasks hold the selectors, with the flag that turns one round."""
+    made = plan(types=TWO, consumers=3, select=select)
+
+    tasks = [made.consumer_task(consumer, run_id=1, max_bytes=32) for consumer in range(3)]
+
+    assert [made.selector_of(consumer) for consumer in range(3)] == selectors
+    assert [(task.msgtyp, task.flags) for task in tasks] == [(item.msgtyp, item.flags) for item in selectors]
 
 
 def test_a_ramp_is_one_plan_a_step() -> None:
@@ -259,3 +322,42 @@ def test_run_ids_differ_and_are_never_0() -> None:
     assert len(ids) > 90
     assert 0 not in ids
     assert all(id_ < 2**31 for id_ in ids)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rate": "max", "closed": True, "outstanding": 8},
+        {"rate": Fraction("0.1"), "duration_s": None, "count": 7},
+        {"rate": Fraction("33333.3")},
+        {"types": (TypeShare(1, 70), TypeShare(7, 30)), "select": "exact", "consumers": 2, "size": (64, 128)},
+        {"key": 0xC0049, "consumers": 0, "force": True},
+        {"pin": True, "when_full": "refuse", "queue_bytes": 4096, "seed": 3, "label": "x", "repeat": 5},
+    ],
+    ids=str,
+)
+def test_a_plan_comes_back_from_its_json(changes: dict[str, Any]) -> None:
+    """What a result says was asked for makes the same plan again, down to the exact rate."""
+    plan = LoadPlan(**changes)
+
+    again = LoadPlan.from_json(json.loads(json.dumps(plan.to_json())))
+
+    assert again.to_json() == plan.to_json()
+    assert again.rate == plan.rate
+
+
+def test_a_plan_of_an_older_harness_has_the_defaults() -> None:
+    """An option that a result does not know was not asked for."""
+    plain = LoadPlan(pin=True).to_json()
+    del plain["pin"]
+
+    assert LoadPlan.from_json(plain).pin is False
+
+
+def test_a_ramp_does_not_come_back() -> None:
+    """Of a ramp a result has rounded words only, so that is refused and not guessed."""
+    plain = LoadPlan(rate=Ramp(Fraction(1000), Fraction(3000), 3)).to_json()
+
+    with pytest.raises(PlanError, match=r"1\.00 k/s to 3\.00 k/s in 3 steps cannot be made again"):
+        LoadPlan.from_json(plain)

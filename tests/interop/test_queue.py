@@ -115,11 +115,11 @@ def test_php_selects_among_pythons_types(asked: int, flags: list[str], taken: in
 
 @pytest.mark.parametrize(
     ("selector", "taken"),
-    [(Selector.any(), 3), (Selector.exactly(2), 2), (Selector.at_most(2), 1)],
-    ids=["any", "exactly", "at-most"],
+    [(Selector.any(), 3), (Selector.exactly(2), 2), (Selector.at_most(2), 1), (Selector.anything_but(3), 1)],
+    ids=["any", "exactly", "at-most", "except"],
 )
 def test_python_selects_among_phps_types(selector: Selector, taken: int, php: Php) -> None:
-    """Python's selectors take of PHP's messages the first, the first of a type, or the first of the lowest type."""
+    """Python's selectors take of PHP's messages the first, one of a type, one of the lowest, or the first other one."""
     with Queue.create(KEY) as queue:
         for message_type in (3, 1, 2):
             php.send(KEY, "str_hello", type=message_type)
@@ -135,6 +135,7 @@ def test_python_receives_phps_large_types(message_type: int, php: Php) -> None:
     with Queue.create(KEY) as queue:
         php.send(KEY, "str_hello", type=message_type)
 
+        assert queue.peek() == Message(message_type, b"hello")
         assert queue.receive(timeout=0) == Message(message_type, b"hello")
 
 

@@ -66,8 +66,9 @@ def make(labs: Labs) -> Callable[..., Lab]:
 
 
 def found(name: str, passed: bool | None, because: str = "") -> dict[str, Any]:
-    """A check as --lab-report has it."""
-    return {"name": name, "passed": passed, "because": because}
+    """A check as --lab-report has it; neither passed nor failed is one that this machine cannot run."""
+    state = {True: "passed", False: "failed", None: "cannot"}[passed]
+    return {"name": name, "state": state, "passed": passed, "because": because}
 
 
 # --- the sources ----------------------------------------------------------------------------------------------------

@@ -274,10 +274,11 @@ def test_the_report_has_every_check(options: tuple[str, ...], labs: Labs, lab: P
     assert report["kit"]
     assert one["sha256"] == hashlib.sha256((lab / "lab.py").read_bytes()).hexdigest()
     assert (one["lab"], one["tasks"], one["tasks_done"]) == ("01_one", 2, 0)
-    assert [(check["name"], check["task"], check["passed"], check["because"]) for check in one["checks"]] == [
-        ("test_one", "1.1", False, "it is not 1"),
-        ("test_two", "1.2", None, "not started: 1.2 give two"),
-        ("test_two_again", "1.2", None, "not started: 1.2 give two"),
+    keys = ("name", "task", "state", "passed", "because")
+    assert [tuple(check[key] for key in keys) for check in one["checks"]] == [
+        ("test_one", "1.1", "failed", False, "it is not 1"),
+        ("test_two", "1.2", "not started", None, "not started: 1.2 give two"),
+        ("test_two_again", "1.2", "not started", None, "not started: 1.2 give two"),
     ]
     assert one["checks"][0]["description"] == "`one` gives 1."
     assert one["checks"][0]["hint"] == "harness lab hint 1.1"

@@ -28,6 +28,7 @@ from harness.measure.quantities import (
     parse_rate,
     parse_rate_spec,
     parse_rates,
+    parse_share,
     parse_size,
     parse_size_range,
     parse_types,
@@ -44,6 +45,7 @@ PARSERS: list[Callable[[str], object]] = [
     parse_rate,
     parse_rate_spec,
     parse_rates,
+    parse_share,
     parse_size,
     parse_size_range,
     parse_types,
@@ -373,6 +375,26 @@ class TestCounts:
     def test_are_read_back_exactly(self, count: int) -> None:
         """A formatted count reads back as the same count."""
         assert parse_count(format_count(count)) == count
+
+
+class TestShares:
+    @pytest.mark.parametrize(
+        ("text", "share"),
+        [("10%", Fraction(1, 10)), ("2.5 %", Fraction(1, 40)), ("0%", Fraction(0)), ("1,000%", Fraction(10))],
+    )
+    def test_are_read_exactly(self, text: str, share: Fraction) -> None:
+        """A percentage is a share of 1, and may be over it."""
+        assert parse_share(text) == share
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [("10", "a unit is missing"), ("0.1", "a unit is missing"), ("-1%", "below 0"), ("%", "not a share"),
+         ("10%%", "unknown unit"), ("10 percent", "unknown unit")],
+    )  # fmt: skip
+    def test_are_refused(self, text: str, why: str) -> None:
+        """Without its sign it is refused, as it could be ten percent or ten times."""
+        with pytest.raises(ValueError, match=why):
+            parse_share(text)
 
 
 class TestTypes:

@@ -30,6 +30,7 @@ MODES = {
         *("--producers", "2", "--consumers", "4", "--queues", "2", "--size", "32..64"),
     ),
     "shared streams": ("--rate", "2k", "--consumers", "2"),
+    "all types but one": ("--rate", "2k", "--types", "1,2", "--select", "except"),
     "rate max": ("--rate", "max", "--fail-if", "p99>1s"),
     "closed loop": ("--closed", "--outstanding", "2"),
     "full queue": ("--rate", "50k", "--queue-bytes", "320", "--when-full", "refuse"),

@@ -65,13 +65,19 @@ def test_tells_who_sleeps_in_which_call() -> None:
         Selector.exactly(2**31 - 1),
         Selector.at_most(5),
         Selector.at_most(2**31 - 1),
+        Selector.anything_but(5),
     ],
 )
 def test_a_receivers_wish_is_told(selector: Selector) -> None:
-    """Of a sleeping receiver the msgtyp is told with its sign, and the size of its buffer."""
+    """Of a sleeping receiver the msgtyp is told with its sign and MSG_EXCEPT, and the size of its buffer."""
     with Queue.private(max_bytes=4321) as queue, forked(lambda: queue.receive(selector)) as pid:
         assert asleep(pid) == Sleeper(
-            pid=pid, call="msgrcv", msgtyp=selector.msgtyp, size_bytes=4321, queue_id=queue.id
+            pid=pid,
+            call="msgrcv",
+            msgtyp=selector.msgtyp,
+            size_bytes=4321,
+            queue_id=queue.id,
+            flags=selector.flags,
         )
 
 

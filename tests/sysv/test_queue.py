@@ -161,13 +161,28 @@ def test_at_most_takes_the_lowest_type_first() -> None:
         assert queue.stat().messages == 1
 
 
-def test_nothing_that_the_selector_takes_is_no_message() -> None:
+def test_anything_but_passes_over_one_type() -> None:
+    """A selector for anything but a type takes the others in order, whatever they are, and leaves that type."""
+    with Queue.private() as queue:
+        for type_, payload in [(2, b"a"), (1, b"b"), (2, b"c"), (2**31 - 1, b""), (1, b"d")]:
+            queue.send(payload, type=type_)
+
+        taken = list(queue.drain(Selector.anything_but(2)))
+
+        assert taken == [Message(1, b"b"), Message(2**31 - 1, b""), Message(1, b"d")]
+        assert [message.payload for message in queue.drain()] == [b"a", b"c"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "words"), [(Selector.exactly(2), "type 2"), (Selector.anything_but(1), "any type but 1")]
+)
+def test_nothing_that_the_selector_takes_is_no_message(selector: Selector, words: str) -> None:
     """A queue with other types only is empty for this receiver."""
     with Queue.private() as queue:
         queue.send(b"x", type=1)
 
-        with pytest.raises(NoMessageError, match="type 2") as caught:
-            queue.receive(Selector.exactly(2), timeout=0)
+        with pytest.raises(NoMessageError, match=words) as caught:
+            queue.receive(selector, timeout=0)
 
         assert caught.value.errno == errno.ENOMSG
 
@@ -282,6 +297,45 @@ def test_a_message_over_the_buffer_stays_and_blocks_what_is_behind_it() -> None:
         assert small.receive().payload == b"abc"
 
 
+def test_truncate_takes_what_fits_of_a_message_over_the_buffer() -> None:
+    """With truncate a message over max_bytes is cut to them and its rest is lost; one that fits comes whole."""
+    with Queue.create(KEY) as queue:
+        for payload in (b"12345", b"abcd", b""):
+            queue.send(payload, type=7)
+        small = Queue.open(KEY, max_bytes=4)
+
+        taken = [small.receive(timeout=0, truncate=True) for _ in range(3)]
+
+        assert taken == [Message(7, b"1234"), Message(7, b"abcd"), Message(7, b"")]
+        assert queue.stat().messages == 0
+
+
+def test_truncate_goes_with_every_selector() -> None:
+    """A cutting receive selects as any other, and tells by the type of what it cut what that was."""
+    with Queue.create(KEY) as queue:
+        for type_ in (3, 1, 2, 2):
+            queue.send(b"12345", type=type_)
+        small = Queue.open(KEY, max_bytes=0)
+        selectors = [Selector.anything_but(3), Selector.exactly(2), Selector.at_most(2), Selector.any()]
+
+        taken = [small.receive(selector, timeout=0, truncate=True) for selector in selectors]
+
+        assert taken == [Message(1, b""), Message(2, b""), Message(2, b""), Message(3, b"")]
+
+
+def test_without_truncate_a_selector_with_flags_meets_the_poison_too() -> None:
+    """MSG_EXCEPT alone cuts nothing: what is over the buffer stays, as for other selectors."""
+    with Queue.create(KEY) as queue:
+        queue.send(b"12345")
+        small = Queue.open(KEY, max_bytes=4)
+
+        with pytest.raises(PoisonMessageError, match="any type but 2") as caught:
+            small.receive(Selector.anything_but(2), timeout=0)
+
+        assert "truncate=True" in caught.value.hint
+        assert queue.receive(timeout=0).payload == b"12345"
+
+
 def test_raw_for_gives_another_buffer_on_the_same_queue() -> None:
     """raw_for opens the same queue with another buffer size."""
     with Queue.create(KEY, max_bytes=4) as queue:
@@ -305,7 +359,7 @@ def test_raw_for_does_not_mistake_a_later_queue_for_this_one() -> None:
 
 
 def test_every_call_on_a_removed_queue_says_that_it_is_gone() -> None:
-    """After removal send, receive, stat, resize and remove are all QueueRemovedError."""
+    """After removal send, receive, peek, stat, resize and remove are all QueueRemovedError."""
     queue = Queue.private()
     queue.remove()
 
@@ -314,6 +368,9 @@ def test_every_call_on_a_removed_queue_says_that_it_is_gone() -> None:
         lambda: queue.send(b"x", timeout=0),
         queue.receive,
         lambda: queue.receive(timeout=0),
+        lambda: queue.receive(truncate=True),
+        lambda: queue.receive(Selector.anything_but(1), timeout=0),
+        queue.peek,
         lambda: list(queue.drain()),
         queue.stat,
         lambda: queue.resize(100),
@@ -324,6 +381,20 @@ def test_every_call_on_a_removed_queue_says_that_it_is_gone() -> None:
 
 
 # --- looked at -------------------------------------------------------------------------------------------------------
+
+
+def test_peek_shows_a_message_and_leaves_it() -> None:
+    """peek shows the head, or the message at an index, whole or cut; None behind the tail; and nothing changes."""
+    with Queue.private(max_bytes=4096) as queue:
+        queue.send(b"first", type=7)
+        queue.send(b"second", type=2)
+        before = queue.stat()
+
+        assert (queue.peek(), queue.peek(1), queue.peek(2)) == (Message(7, b"first"), Message(2, b"second"), None)
+        assert queue.peek(1, max_bytes=3) == Message(2, b"sec")
+        assert queue.stat() == before
+        with pytest.raises(UsageError):
+            queue.peek(-1)
 
 
 def test_stat_tells_what_is_in_the_queue_and_who_touched_it() -> None:

@@ -27,6 +27,7 @@ queue = Queue.open(0x3034)
 for name, call in {
     "send": lambda: queue.send(b"theirs", timeout=0),
     "receive": lambda: queue.receive(timeout=0),
+    "cut": lambda: queue.receive(timeout=0, truncate=True),
     "resize": lambda: queue.resize(100),
     "remove": queue.remove,
 }.items():
@@ -53,16 +54,17 @@ def test_the_mode_decides_who_sends_and_receives(mode: int, send: str, receive: 
     """Write permission sends, read permission receives, neither changes or removes, and anyone can look."""
     with Queue.create(KEY, mode=mode) as queue:
         queue.send(b"ours")
+        queue.send(b"ours too")
 
         done = as_user.python(TRY)
 
         assert done.stderr == ""
         lines = done.stdout.splitlines()
-        assert lines[:2] == [f"send {send}", f"receive {receive}"]
-        assert lines[2:4] == [f"{name} QueuePermissionError 1" for name in ("resize", "remove")] or mode == 0o602
-        assert lines[3] == "remove QueuePermissionError 1"
-        assert lines[4] == "16384"
-        assert lines[5].startswith(f"<Queue 0x00003034 id {queue.id} owner root perms {mode:o}")
+        assert lines[:3] == [f"send {send}", f"receive {receive}", f"cut {receive}"]
+        assert lines[3:5] == [f"{name} QueuePermissionError 1" for name in ("resize", "remove")] or mode == 0o602
+        assert lines[4] == "remove QueuePermissionError 1"
+        assert lines[5] == "16384"
+        assert lines[6].startswith(f"<Queue 0x00003034 id {queue.id} owner root perms {mode:o}")
 
 
 def test_a_resize_over_msgmnb_names_the_limit(as_user: OrdinaryUser) -> None:

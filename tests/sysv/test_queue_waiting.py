@@ -64,12 +64,16 @@ def stop() -> None:
     raise Stop
 
 
-def test_a_waiting_receiver_gets_what_is_sent_later() -> None:
+@pytest.mark.parametrize(
+    ("selector", "truncate"),
+    [(Selector.exactly(2), False), (Selector.exactly(2), True), (Selector.anything_but(1), False)],
+)
+def test_a_waiting_receiver_gets_what_is_sent_later(selector: Selector, truncate: bool) -> None:
     """receive without timeout sleeps in the kernel until a message comes."""
     with Queue.private() as queue:
 
         def receive() -> None:
-            assert queue.receive(Selector.exactly(2)).payload == b"late"
+            assert queue.receive(selector, truncate=truncate).payload == b"late"
 
         with forked(receive) as child:
             wait_until_asleep(child.pid, "do_msgrcv")
@@ -94,13 +98,14 @@ def test_a_waiting_sender_goes_on_when_there_is_room() -> None:
         assert (first.payload, queue.receive(timeout=0).payload) == (b"1", b"2")
 
 
-def test_removal_wakes_a_waiting_receiver() -> None:
+@pytest.mark.parametrize("truncate", [False, True])
+def test_removal_wakes_a_waiting_receiver(truncate: bool) -> None:
     """A receiver asleep on the queue wakes with QueueRemovedError (EIDRM)."""
     with Queue.private() as queue:
 
         def receive() -> None:
             with pytest.raises(QueueRemovedError):
-                queue.receive()
+                queue.receive(truncate=truncate)
 
         with forked(receive) as child:
             wait_until_asleep(child.pid, "do_msgrcv")
@@ -126,10 +131,29 @@ def test_removal_wakes_a_waiting_sender() -> None:
         assert child.exitcode == 0
 
 
-def test_a_receive_that_a_signal_interrupts_goes_on() -> None:
+@pytest.mark.parametrize("truncate", [False, True])
+def test_a_receive_that_a_signal_interrupts_goes_on(truncate: bool) -> None:
     """The handler runs, and the same call then returns the message that the handler sent."""
     with Queue.private() as queue, alarm(lambda: queue.send(b"from the handler")):
-        assert queue.receive().payload == b"from the handler"
+        assert queue.receive(truncate=truncate).payload == b"from the handler"
+
+
+def test_a_handler_that_looks_into_the_queue_does_not_spoil_the_interrupted_receive() -> None:
+    """The handler's own calls end with errors of their own (ENOMSG), and the call that it interrupted still goes on."""
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+        if looks < 20:
+            assert queue.peek() is None
+        elif looks == 20:
+            queue.send(b"enough")
+
+    with Queue.private() as queue, alarm(look, every_s=0.005, after_s=0.005):
+        assert queue.receive(truncate=True).payload == b"enough"
+
+    assert looks >= 20
 
 
 def test_a_send_that_a_signal_interrupts_goes_on() -> None:
@@ -146,10 +170,11 @@ def test_a_send_that_a_signal_interrupts_goes_on() -> None:
         assert queue.receive(timeout=0).payload == b"2"
 
 
-def test_what_a_handler_raises_comes_out_of_receive() -> None:
+@pytest.mark.parametrize("truncate", [False, True])
+def test_what_a_handler_raises_comes_out_of_receive(truncate: bool) -> None:
     """A handler that raises ends the call with its own exception, not with sysv_ipc's."""
     with Queue.private() as queue, alarm(stop), pytest.raises(Stop):
-        queue.receive()
+        queue.receive(truncate=truncate)
 
 
 def test_what_a_handler_raises_comes_out_of_send() -> None:
@@ -162,14 +187,15 @@ def test_what_a_handler_raises_comes_out_of_send() -> None:
             queue.send(b"2")
 
 
-def test_signals_do_not_lengthen_a_timeout() -> None:
+@pytest.mark.parametrize("truncate", [False, True])
+def test_signals_do_not_lengthen_a_timeout(truncate: bool) -> None:
     """However many signals interrupt it, a limited wait keeps its total."""
     signals = []
 
     with Queue.private() as queue, alarm(lambda: signals.append(1), every_s=0.01, after_s=0.01):
         began_s = time.monotonic()
         with pytest.raises(NoMessageError):
-            queue.receive(timeout=0.3)
+            queue.receive(timeout=0.3, truncate=truncate)
         took_s = time.monotonic() - began_s
 
     assert 0.3 <= took_s < 2

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.experiments.figures import TOLERATED_SHARE
 from harness.experiments.load import SEVERITY
+from harness.experiments.udp_board import PORTS
 from harness.experiments.udp_figures import udp_figures
 from harness.experiments.udp_follow import execute_udp, resolve
 from harness.experiments.udp_sender import SPARE_DESCRIPTORS, most_given_up
@@ -74,12 +75,15 @@ def run_udp(
         )
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     runs: list[dict[str, Any]] = []
+    spent = bytes(PORTS)
     for number in range(1, plan.repeat + 1):
 
         def keep(run: UdpRun, board: UdpBoard) -> None:
+            nonlocal spent
             runs.append(udp_figures(run, board))
+            spent = bytes(board.spent)
 
-        execute_udp(plan, place, observer, interrupted, number=number, of=plan.repeat, finish=keep)
+        execute_udp(plan, place, observer, interrupted, number=number, of=plan.repeat, spent=spent, finish=keep)
         if not runs[-1]["complete"]:
             break
     document: dict[str, Any] = {

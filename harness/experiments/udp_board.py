@@ -75,16 +75,22 @@ class Phase(IntEnum):
 
 
 HISTOGRAMS = ("latency", "service", "refusal", "pacing")
+PORTS = 65_536
 _HEAD = Word.EXAMPLE + REPLY_BYTES // WORD_BYTES
-SIZE_BYTES = WORD_BYTES * (_HEAD + len(HISTOGRAMS) * BUCKETS)
+_PORTS_AT = WORD_BYTES * (_HEAD + len(HISTOGRAMS) * BUCKETS)
+SIZE_BYTES = _PORTS_AT + PORTS
 
 
 class UdpBoard:
-    """The memory behind a descriptor (`new_memory`), mapped. `words` and the four histograms are views of it."""
+    """The memory behind a descriptor (`new_memory`), mapped. `words`, the four histograms and `spent` are views of it.
+
+    `spent[port]` is 1 for a source port that is not used any more, since a late reply may still come to it.
+    """
 
     def __init__(self, memory: int) -> None:
         self._map = mmap.mmap(memory, SIZE_BYTES)
         self._bytes = memoryview(self._map)
+        self.spent = self._bytes[_PORTS_AT:]
         self._all = self._bytes.cast("Q")
         self.words = self._all[:_HEAD]
         self.latency, self.service, self.refusal, self.pacing = (
@@ -93,7 +99,8 @@ class UdpBoard:
 
     def close(self) -> None:
         """Unmap it; copies that `histogram` made stay."""
-        for view in (self.words, self.latency, self.service, self.refusal, self.pacing, self._all, self._bytes):
+        histograms = (self.latency, self.service, self.refusal, self.pacing)
+        for view in (self.words, *histograms, self.spent, self._all, self._bytes):
             view.release()
         self._map.close()
 

@@ -133,7 +133,9 @@ def _doubts(run: UdpRun, figures: dict[str, Any], sockets_lost: int) -> list[str
     if run.plan.pipelined:
         doubts.append("pipelined: replies were only counted; no time is known of any, and none is told late")
     elif without_time:
-        doubts.append(f"requests never sent or answered: {without_time:,}; the latency percentiles are lower bounds")
+        doubts.append(
+            f"requests not sent, or not answered in time: {without_time:,}; the latency percentiles are lower bounds"
+        )
     if figures["balanced"] is False:
         doubts.append("the ledger does not balance: there are more replies than requests, or a defect of ours")
     if figures["surplus"]:

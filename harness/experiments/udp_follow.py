@@ -168,9 +168,10 @@ class UdpRun:
 class SendingProcess:
     """The sending process, from its start to its end; leaving the block ends it, however far it is."""
 
-    def __init__(self, plan: UdpPlan, place: Place) -> None:
+    def __init__(self, plan: UdpPlan, place: Place, spent: bytes) -> None:
         self._plan = plan
         self._place = place
+        self._spent = spent
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -178,6 +179,7 @@ class SendingProcess:
             stack.callback(os.close, memory)
             self.board = UdpBoard(memory)
             stack.callback(self.board.close)
+            self.board.spent[:] = self._spent
             self._stderr = os.memfd_create("harness-udp-stderr", os.MFD_CLOEXEC)
             stack.callback(os.close, self._stderr)
             self._process = subprocess.Popen(
@@ -381,14 +383,16 @@ def execute_udp(
     *,
     number: int,
     of: int,
+    spent: bytes,
     finish: Callable[[UdpRun, UdpBoard], None],
 ) -> None:
     """One run of a plan with a fresh sending process; `finish` gets the run and its board before that is unmapped.
 
+    `spent` has, as the board, a byte for each port: which are not used, as an earlier run's late reply may come there.
     `interrupted` answers as for `follow.execute`. Raises RunError when the sending process does not start.
     """
     run = UdpRun(plan, jitter_baseline(), read_network(place), cpus=len(os.sched_getaffinity(0)))
-    with SendingProcess(plan, place) as sender:
+    with SendingProcess(plan, place, spent) as sender:
         observer.started(plan, number, of)
         UdpFollower(run, sender, observer, interrupted).follow()
         run.after = read_network(place)

@@ -9,8 +9,8 @@ take the replies. It goes with its parent (PR_SET_PDEATHSIG), and with it all it
 
 A reply carries no id. So one request at a time is under way on each source socket, and a reply belongs to the request
 that its socket sent last. If none comes in time, that source port is given up for requests: its socket is kept only to
-hear a late reply, and a fresh one, on another port, takes its place. A port that was given up is not used again in the
-run, so that no late reply can be taken for that of another request.
+hear a late reply, and a fresh one, on another port, takes its place. A port that was given up is not used again, nor in
+a repeat of the run, so that no late reply can be taken for that of another request.
 
 Pipelined there is no such rule, and no time either: requests go out when they are due, and replies are only counted.
 """
@@ -61,6 +61,8 @@ MOST_GIVEN_UP = 4096
 """So many source ports are listened on for a late reply; above, the oldest is closed."""
 SPARE_DESCRIPTORS = 64
 """Files that a process needs beside its sockets."""
+BURST = 64
+"""Pipelined, so many requests that are overdue go out before replies are taken, or our own sockets would be full."""
 TRIES = 64
 """Sockets that are opened at most to find one on a port that was not given up."""
 PR_SET_TIMERSLACK = 29
@@ -95,7 +97,8 @@ class Sender:
         self._payloads = plan.payloads()
         self._period_ns = plan.schedule.period_ns
         self._sockets: dict[int, socket.socket] = {}
-        self._spent = {int(order.address[1])}  # also the target's port: a socket on it would talk to itself
+        self._spent = board.spent
+        self._spent[int(order.address[1])] = 1  # the target's own port: a socket on it would talk to itself
         self._epoll = select.epoll()
         self._k = -plan.schedule.warmup(round(plan.warmup_s * NS_PER_S))
         self._t0 = self._end = self._due = 0
@@ -182,7 +185,7 @@ class Sender:
                 except OSError:
                     sock.close()
                     raise
-                if sock.getsockname()[1] not in self._spent:
+                if not self._spent[sock.getsockname()[1]]:
                     self._sockets[sock.fileno()] = sock
                     self._epoll.register(sock.fileno(), select.EPOLLIN)
                     return sock.fileno()
@@ -191,6 +194,10 @@ class Sender:
         finally:
             for sock in passed_over:
                 sock.close()
+
+    def _spend(self, number: int) -> None:
+        """A late reply may still come to this socket's port, which therefore is not used any more."""
+        self._spent[self._sockets[number].getsockname()[1]] = 1
 
     def _close(self, number: int) -> None:
         sock = self._sockets.pop(number)
@@ -324,7 +331,7 @@ class OneByOne(Sender):
         if len(self._given_up) > self._most_given_up:
             [oldest] = islice(self._given_up, 1)
             del self._given_up[oldest]
-            self._spent.add(self._sockets[oldest].getsockname()[1])
+            self._spend(oldest)
             self._words[Word.PORTS_GIVEN_UP] += 1
             self._close(oldest)
         try:
@@ -349,6 +356,8 @@ class OneByOne(Sender):
 
     def _settle(self) -> None:
         self._words[Word.IN_FLIGHT] = len(self._waiting)
+        for number in (*self._waiting, *self._given_up):
+            self._spend(number)
 
 
 class Pipelined(Sender):
@@ -360,7 +369,9 @@ class Pipelined(Sender):
 
     def _send_due(self, now: int) -> None:
         clock, turn = self._clock, self._turn
-        while self._due <= now and self._k < self._plan.due:
+        for _ in range(BURST):
+            if self._due > now or self._k >= self._plan.due:
+                return
             started = clock()
             self._send(turn[0])
             turn.rotate(-1)
@@ -409,6 +420,8 @@ class Pipelined(Sender):
     def _settle(self) -> None:
         left = self._open_requests()
         self._words[Word.SURPLUS] = max(0, -left)
+        for number in self._turn if left > 0 else ():
+            self._spend(number)
         self._words[Word.IN_FLIGHT if self._words[STOP] else Word.MISSING] = max(0, left)
 
 

@@ -24,7 +24,7 @@ from harness.experiments.follow import Cut
 from harness.experiments.udp import run_udp
 from harness.experiments.udp_board import UdpBoard, Word, new_memory
 from harness.experiments.udp_figures import _sustained
-from harness.experiments.udp_follow import Network, UdpRun, UdpSnapshot, resolve
+from harness.experiments.udp_follow import Network, SendingProcess, UdpRun, UdpSnapshot, resolve
 from harness.experiments.udp_plan import Target, UdpPlan
 from harness.experiments.udp_sender import OneByOne, Order, drops_of
 from harness.measure.jitter import jitter_baseline
@@ -395,6 +395,37 @@ def test_repeats_are_whole_runs(udp_server: Server) -> None:
     assert result["runs"][0]["sustained"] is result["sustained"] is False
 
 
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_a_repeat_does_not_use_ports_where_a_late_reply_may_come(pipelined: bool, udp_server: Server) -> None:
+    """The ports of requests that were never answered are told to the next repeat, which opens others."""
+    told: list[bytes] = []
+    enter = SendingProcess.__enter__
+
+    def note(self: SendingProcess) -> SendingProcess:
+        entered = enter(self)
+        told.append(bytes(self.board.spent))
+        return entered
+
+    server = udp_server(silent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SendingProcess, "__enter__", note)
+        run(
+            server.target,
+            repeat=2,
+            sockets=3,
+            count=3,
+            duration_s=None,
+            drain_s=0.05,
+            pipelined=pipelined,
+            reply_timeout_s=None if pipelined else 0.05,
+        )
+
+    first, second = server.ports[:3], server.ports[3:]
+    assert [told[0][port] for port in first] == [0, 0, 0]
+    assert [told[1][port] for port in first] == [1, 1, 1]
+    assert set(first).isdisjoint(second)
+
+
 def test_thresholds_are_checked(udp_server: Server) -> None:
     """--fail-if knows the counts of a proxy's replies."""
     threshold = parse_threshold("er>0", counts=("er",))
@@ -464,11 +495,13 @@ def test_ports_that_were_given_up_are_not_opened_again(board: UdpBoard, deaf: so
         sender._waiting[number] = (0, 0)
     sender._expire(10**18)
 
-    assert sender._spent >= set(ports[:2])
+    assert [board.spent[port] for port in ports] == [1, 1, 0]
     assert list(sender._given_up) == [number for number, sock in sender._sockets.items() if number not in sender._free]
     assert board.words[Word.MISSING] == 3
     assert board.words[Word.PORTS_GIVEN_UP] == 2
-    sender._spent = set(range(65536))
+    sender._settle()
+    assert [board.spent[port] for port in ports] == [1, 1, 1]
+    board.spent[:] = bytes([1]) * 65536
     with pytest.raises(OSError, match="no source port is left"):
         sender._open()
     for number in list(sender._sockets):

@@ -33,7 +33,7 @@ from harness.measure.kernel_files import ROOT, parse_fields, read_text
 from harness.measure.quantities import format_size
 from harness.results.environment import describe
 from harness.sysv import require
-from harness.sysv.errors import MachineError, RunError, WorkerKilledError
+from harness.sysv.errors import MachineError, RunError, UsageError, WorkerKilledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,8 +101,11 @@ class Outcome:
                 self.done = True
 
     def fail(self, error: HarnessError) -> None:
-        """Raise it if nothing was measured yet; else what was measured stays, and this is why it is not whole."""
-        if not self.rows:
+        """Raise it if nothing was measured yet; else what was measured stays, and this is why it is not whole.
+
+        What this machine cannot do, or nobody can mean, is raised in any case: more rows would not have come.
+        """
+        if not self.rows or isinstance(error, MachineError | UsageError):
             raise error
         self.cut = Cut("killed" if isinstance(error, WorkerKilledError) else "failed", str(error))
 

@@ -7,6 +7,8 @@
 #   make labs     all labs' solutions, as CI runs them
 #   make mutants  are the labs' checks strong enough? (long; one lab: make mutants LAB=04)
 #   make student-zip  the labs without solutions, instructor's notes and mistakes
+#   make offline  fill vendor/ with what the virtual machine installs, for a classroom without internet
+#   make vm-test  the virtual machine, for real: up, labs, load, halt, up, destroy (long; docs/vm.md)
 #   make clean    remove .venv and what was built
 
 PYTHON ?= python3
@@ -15,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := pyproject.toml setup.py harness/engines/_native.pyx harness/engines/_probes.pyx
 
-.PHONY: all load test check labs mutants student-zip ceiling picture clean
+.PHONY: all load test check labs mutants student-zip ceiling picture offline vm-test clean
 
 all: $(VENV)/.installed
 	@$(BIN)/python -m harness.engines
@@ -42,6 +44,12 @@ mutants: $(VENV)/.developing
 
 student-zip: $(VENV)/bin/python
 	$(BIN)/python tools/student_zip.py build/msgq-labs.zip
+
+offline: $(VENV)/bin/python
+	$(BIN)/python tools/offline.py
+
+vm-test: $(VENV)/.developing
+	tests/e2e/run
 
 picture: $(VENV)/.installed
 	mkdir -p build

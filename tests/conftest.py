@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
+# What a test starts stays on this machine, whatever VM is there; tests/remote asks for one of its own.
+os.environ["HARNESS_VM"] = "never"
+
 LIMIT_S = 20.0
 LEFT_BEHIND_PATIENCE_S = 3.0
 NOBODY = 65534

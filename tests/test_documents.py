@@ -25,7 +25,7 @@ DOCUMENTS = [
     *sorted((ROOT / "labs").glob("**/*.md")),
 ]
 NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
-TOP_FOLDERS = ("harness/", "labs/", "tests/", "tools/", "docs/", "typings/", ".ci/")
+TOP_FOLDERS = ("harness/", "labs/", "tests/", "tools/", "docs/", "typings/", "provision/", ".ci/")
 
 
 def text_of(name: str) -> str:

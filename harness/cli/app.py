@@ -27,6 +27,7 @@ from harness.cli.lab import lab_commands
 from harness.cli.load import load
 from harness.cli.select import select
 from harness.cli.top import top
+from harness.cli.vm import in_vm
 from harness.sysv.errors import HarnessError
 
 EPILOG = "Exit status: 0 right, 1 wrong, 2 usage, 3 this machine cannot, 130/143/129 interrupted."
@@ -64,6 +65,9 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    vm: Annotated[
+        bool, typer.Option("--vm", help="Run the command in the project's virtual machine, with Vagrant.")
+    ] = False,
 ) -> None:
     """Load-test and explain System V message queues."""
 
@@ -73,6 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     _hold_standard_descriptors()
     args = sys.argv[1:] if argv is None else argv
     try:
+        there = in_vm(args)
+        if there is not None:
+            return there
         status = app(args=args or ["--help"], prog_name="harness", standalone_mode=False)
     except HarnessError as error:
         complain(error)

@@ -10,6 +10,8 @@ It looks only at items in a file `labs/NN_name/test_lab.py`; for all others it i
     back in pytest's process   hangs, deaths and what was left behind are told; the reports go on as any others
 
 With --in-process, --pdb and --trace nothing is forked and nobody watches: for a debugger.
+
+On a machine without message queues, and with --vm, none of this happens here: in_vm.py runs the same command in the VM.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from harness.labkit.catalog import Lab
     from harness.labkit.stage import Stage
     from harness.labkit.watched import WatchedModule
+    from harness.remote.vagrant import Machine
 
 
 @dataclass
@@ -68,6 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--shared-queues", action="store_true", help="run checks on this machine's own queues")
     group.addoption("--in-process", action="store_true", help="do not fork: for debuggers; nobody watches for hangs")
     group.addoption("--lab-report", metavar="FILE.json", help="write what each check found, as JSON")
+    group.addoption("--vm", action="store_true", help="run in the project's virtual machine, with Vagrant")
     group.addoption("--learner", metavar="NAME", help="the name in --lab-report (default: this user's)")
 
 
@@ -112,6 +116,67 @@ def _is_forked(config: pytest.Config) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Run all of it in the VM instead, where this machine has no queues or --vm asks for it; None for here."""
+    option = config.option
+    told_only = option.help or option.version or option.markers or getattr(option, "show_fixtures_per_test", False)
+    if _is_worker(config) or told_only or option.showfixtures or (option.collectonly and not option.vm):
+        return None
+    root = _only_labs(config)
+    if root is None:
+        if option.vm:
+            raise pytest.UsageError("--vm runs labs of one project, and nothing else: pytest labs/ --vm")
+        return None
+    from harness.remote.choice import choose  # noqa: PLC0415 - sessions without labs do not need it
+
+    try:
+        chosen = choose(root, asked=option.vm)
+        return _in_vm(config, root, *chosen) if chosen else None
+    except UsageError as error:
+        raise pytest.UsageError(f"{error}  ({error.hint})") from error
+    except HarnessError as error:
+        sys.stderr.write(f"labs: {error}\n  hint: {error.hint}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return pytest.ExitCode.INTERRUPTED
+
+
+def _only_labs(config: pytest.Config) -> Path | None:
+    """The project whose labs are asked for; None where there is anything else on the command line."""
+    roots = set()
+    for argument in config.args:
+        path = Path(os.path.abspath(config.invocation_params.dir / str(argument).partition("::")[0]))  # noqa: PTH100
+        folder = found.folder.parent if (found := lab_of(path)) else path
+        roots.add(folder.parent if folder.name == "labs" and folder.is_dir() and catalog.labs_in(folder) else None)
+    return roots.pop() if len(roots) == 1 else None
+
+
+def _in_vm(config: pytest.Config, root: Path, machine: Machine, why: str) -> int:
+    from harness.labkit.in_vm import run_labs  # noqa: PLC0415 - only where it is needed
+    from harness.results.files import Destination  # noqa: PLC0415
+
+    option, here = config.option, config.invocation_params.dir
+    files = {"--junitxml": option.xmlpath, "--lab-report": option.lab_report}
+    reports = {name: Destination.parse(str(here / file)) for name, file in files.items() if file and file != "-"}
+    for destination in reports.values():
+        destination.check()
+    made = []
+    if not (option.solutions or option.lab_file):
+        made = [lab.name for lab in _asked_labs(config) if lab.make_file()]
+    for line in (f"{why}: in the VM {machine.name}", *_made_words(made)):
+        sys.stderr.write(f"labs: {line}\n")
+    # pytest holds standard input, and this gives it back; its output it holds no longer.
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if capture is not None:
+        capture.suspend(in_=True)
+    lab_file = Path(os.path.abspath(here / option.lab_file)) if option.lab_file else None  # noqa: PTH100
+    if lab_file is not None and not lab_file.is_file():
+        raise UsageError(f"--lab-file {option.lab_file}: there is no such file", hint="give another path")
+    words = [str(word) for word in config.invocation_params.args]
+    return run_labs(machine, root, words, cwd=here, reports=reports, lab_file=lab_file)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     asked = _asked_labs(config)
@@ -148,10 +213,14 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if not ours.ground:
         return []
     said = ours.ground.split("; ")
-    if ours.made:
-        names = ", ".join(ours.made) if len(ours.made) < 4 else f"{len(ours.made)} labs"  # noqa: PLR2004 - a line's worth
-        said += [f"lab.py made from starter.py in {names}", "lab.py is yours, and never overwritten"]
-    return [f"labs: {words}" for words in said]
+    return [f"labs: {words}" for words in (*said, *_made_words(ours.made))]
+
+
+def _made_words(made: list[str]) -> list[str]:
+    if not made:
+        return []
+    names = ", ".join(made) if len(made) < 4 else f"{len(made)} labs"  # noqa: PLR2004 - a line's worth
+    return [f"lab.py made from starter.py in {names}", "lab.py is yours, and never overwritten"]
 
 
 def _look_at_the_ground(config: pytest.Config, ours: Session) -> None:

@@ -6,7 +6,9 @@
     ├── MachineError                 exit 3   this machine cannot do it
     │   ├── NoMessageQueuesError     exit 3   msgget answers ENOSYS, or is not there at all
     │   ├── NamespaceError           exit 3   no private IPC namespace, and the host's limits do not suffice
-    │   └── EngineError              exit 3   the engine that was asked for was not built
+    │   ├── EngineError              exit 3   the engine that was asked for was not built
+    │   └── VirtualMachineError      exit 3   the VM cannot be reached, or is not as this project needs it
+    │       └── NoVirtualMachineError exit 3  there is none yet: no Vagrant, or nothing created
     ├── QueueError                   exit 1   a queue call failed; carries `errno`
     │   ├── PayloadError             exit 1   not bytes-like, or a message type outside 1..2**31-1 (errno EINVAL)
     │   ├── MessageTooLargeError     exit 1   EINVAL of msgsnd: over msgmax, or over what this queue can ever hold
@@ -20,6 +22,7 @@
     │   └── QueueLimitError          exit 3   ENOSPC, ENOMEM: msgmni queues exist already, or memory is out
     └── RunError                     exit 1   a run began and went wrong
         ├── WorkerKilledError        exit 1   a producer, a consumer or the leader died
+        ├── ConnectionLostError      exit 1   the way to the VM broke off in the middle
         └── ResultNotSavedError      exit 1   the result could not be written where it was asked for
 
 Each says what was seen, why, and what to do about it: `str(error)` is one line of the first two, `error.hint`
@@ -70,6 +73,14 @@ class NamespaceError(MachineError):
 
 class EngineError(MachineError):
     """The engine that was asked for was not built."""
+
+
+class VirtualMachineError(MachineError):
+    """The virtual machine cannot be reached, or is not as this project needs it."""
+
+
+class NoVirtualMachineError(VirtualMachineError):
+    """There is no virtual machine yet: Vagrant is not installed, or nothing was created."""
 
 
 class QueueError(HarnessError):
@@ -132,6 +143,10 @@ class RunError(HarnessError):
 
 class WorkerKilledError(RunError):
     """A producer, a consumer or the leader died before its time."""
+
+
+class ConnectionLostError(RunError):
+    """The way to the virtual machine broke off in the middle; what ran there is ended there."""
 
 
 class ResultNotSavedError(RunError):

@@ -12,6 +12,8 @@ that nothing of one lies in the way of the other.
 from __future__ import annotations
 
 import mmap
+import os
+import select
 import struct
 import time
 import traceback
@@ -128,7 +130,7 @@ def run_turn(bench: Bench, transport: Transport, load: Load) -> dict[str, Any]:
     receiver = bench.start(lambda: shared.guarded(RECEIVER_SAID, lambda: _receive_all(transport, load, shared.words)))
     sender = bench.start(lambda: shared.guarded(SENDER_SAID, lambda: _send_all(transport, load, shared.words)))
     try:
-        statuses = [bench.wait(pid, LIMIT_S + load.planned_s) for pid in (sender, receiver)]
+        statuses = _wait_for_both(bench, sender, receiver, LIMIT_S + load.planned_s)
     except WorkerKilledError as error:
         raise RunError(f"{transport.title} failed", why=shared.failure or str(error)) from error
     if any(statuses):
@@ -143,6 +145,21 @@ def run_turn(bench: Bench, transport: Transport, load: Load) -> dict[str, Any]:
         "p99_ns": words[Word.P99_NS],
         "max_ns": words[Word.MAX_NS],
     }
+
+
+def _wait_for_both(bench: Bench, sender: int, receiver: int, limit_s: float) -> tuple[int, ...]:
+    """The exit status of the first that ends, and of the other; of one that failed alone, as the other would wait."""
+    pidfds = {os.pidfd_open(pid): pid for pid in (sender, receiver)}
+    ended = select.select(list(pidfds), [], [], limit_s)[0]
+    first = pidfds[ended[0]] if ended else sender
+    for pidfd in pidfds:
+        os.close(pidfd)
+    other = receiver if first == sender else sender
+    status = bench.wait(first, limit_s)
+    if status:
+        bench.end(other)
+        return (status,)
+    return status, bench.wait(other, limit_s)
 
 
 # --- the two processes -----------------------------------------------------------------------------------------------

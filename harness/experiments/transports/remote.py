@@ -127,8 +127,14 @@ def _last_line(folder: Path) -> str:
 
 
 def _client(path: str) -> Any:
-    """A connection that is made when it is first used, and waits for an answer as long as it takes."""
-    return REDIS.module.Redis(unix_socket_path=path, socket_timeout=None, single_connection_client=False)
+    """A connection that is made when it is first used, and waits for an answer as long as it takes.
+
+    It tries nothing again, as redis-py would: a message must not be sent twice, nor a dead server waited for.
+    """
+    from redis.backoff import NoBackoff  # noqa: PLC0415  only where redis-py is
+    from redis.retry import Retry  # noqa: PLC0415
+
+    return REDIS.module.Redis(unix_socket_path=path, socket_timeout=None, retry=Retry(NoBackoff(), 0))
 
 
 class RedisList:

@@ -30,7 +30,7 @@ def select(
     One receive against the depth of the queue, for nine ways to ask; one send against sleeping receivers; and how far a
     process that polls for a missing type slows an unrelated pair. It takes about half a minute.
 
-    Example: harness select --depths 10,100,1k --rounds 3 --sleepers 0,100 --bystander 0
+    Example: harness select --depths 10,100,1k --rounds 3 --bystander 0
     """
     from harness.cli.experiment import carry  # noqa: PLC0415  not needed for --help
     from harness.experiments.select import SelectPlan, run_select  # noqa: PLC0415

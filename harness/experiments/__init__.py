@@ -27,20 +27,26 @@ if TYPE_CHECKING:
     from harness.experiments.ceiling import CeilingPlan, run_ceiling
     from harness.experiments.claims import ClaimsPlan, run_claims
     from harness.experiments.compare import ComparePlan, run_compare
+    from harness.experiments.find_rate import FindRatePlan, run_find_rate
     from harness.experiments.flipflop import FlipflopPlan, run_flipflop
     from harness.experiments.load import run_load
     from harness.experiments.plan import LoadPlan
     from harness.experiments.select import SelectPlan, run_select
+    from harness.experiments.udp import run_udp
+    from harness.experiments.udp_plan import UdpPlan
 
 _HOMES = {
     "block": ("BlockPlan", "run_block"),
     "ceiling": ("CeilingPlan", "run_ceiling"),
     "claims": ("ClaimsPlan", "run_claims"),
     "compare": ("ComparePlan", "run_compare"),
+    "find_rate": ("FindRatePlan", "run_find_rate"),
     "flipflop": ("FlipflopPlan", "run_flipflop"),
     "load": ("run_load",),
     "plan": ("LoadPlan",),
     "select": ("SelectPlan", "run_select"),
+    "udp": ("run_udp",),
+    "udp_plan": ("UdpPlan",),
 }
 """Loaded when asked for: a command needs one of them, and `harness --help` none."""
 
@@ -49,16 +55,20 @@ __all__ = [
     "CeilingPlan",
     "ClaimsPlan",
     "ComparePlan",
+    "FindRatePlan",
     "FlipflopPlan",
     "LoadPlan",
     "SelectPlan",
+    "UdpPlan",
     "run_block",
     "run_ceiling",
     "run_claims",
     "run_compare",
+    "run_find_rate",
     "run_flipflop",
     "run_load",
     "run_select",
+    "run_udp",
 ]
 
 

@@ -161,7 +161,7 @@ def run_select(
             queue_bytes=plan.queue_bytes,
             message_bytes=max(plan.size_bytes, 8192),
             memory_bytes=plan.memory_bytes,
-            workers=1,
+            workers=3 if plan.bystander_depth else 1,  # the pair and the poller, at a time
         ),
         rows=plan.rows,
         announced_s=plan.announced_s,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-COMMANDS = ["load", "block", "ceiling", "claims", "compare", "diff", "doctor", "flipflop", "top", "lab"]
+COMMANDS = ["load", "block", "ceiling", "claims", "compare", "diff", "doctor", "flipflop", "select", "top", "lab"]
 LAB_COMMANDS = [f"lab {name}" for name in ("check", "watch", "hint", "diff", "reset", "run")]
 
 
@@ -64,8 +64,8 @@ def test_every_option_is_told(command: str, capsys: pytest.CaptureFixture[str]) 
     assert example(text)[0] == command.split(maxsplit=1)[0]
 
 
-# That of ceiling takes minutes; claims and lab have files of their own.
-@pytest.mark.parametrize("command", ["load", "block", "compare", "doctor", "flipflop", "top"])
+# Those of claims and lab are run in files of their own.
+@pytest.mark.parametrize("command", ["load", "block", "ceiling", "compare", "doctor", "flipflop", "select", "top"])
 def test_the_example_works_as_it_is_printed(
     command: str, capsys: pytest.CaptureFixture[str], harness: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -1257,9 +1257,10 @@ def test_sigterm_drains_what_is_queued(stage):
     deadline_s = time.monotonic() + LATER_S
     while (late := proxy.ask(b"late", 1)) and time.monotonic() < deadline_s:
         time.sleep(0.01)
+    proxy.program.signal(signal.SIGTERM)  # a second one changes nothing
     meanwhile = stage.ask(proxy.metrics_port, b"\n", limit_s=4)
     proxy.let_workers_go_on()
-    report = proxy.stop()  # a second SIGTERM changes nothing
+    report = proxy.ended()
 
     assert late is None, Teach(
         saw=f"{LATER_S:g} s after SIGTERM a datagram was still answered {late!r}",

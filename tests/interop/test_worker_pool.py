@@ -33,7 +33,8 @@ def start(stage: Stage, workers: int) -> tuple[Program, int]:
     """Start the lab's program as the original, on loopback; returns it and its port, which is open."""
     port = stage.free_port()
     program = stage.run("--as-original", "--bind", "127.0.0.1", "--port", str(port), "--workers", str(workers))
-    program.wait_for(rf"^stream_socket_server bind=udp://127\.0\.0\.1:{port}$")
+    # Not at a line's beginning: a worker that finds a message at once has written it there, without an end of line.
+    program.wait_for(rf"stream_socket_server bind=udp://127\.0\.0\.1:{port}$")
     return program, port
 
 

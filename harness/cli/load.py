@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from harness.results import Destination
     from harness.results.hdr import Interval
 
-OPEN = "What is sent"
-CREW = "Who sends and receives"
-QUEUE = "Which queue"
-RUN = "How it is run"
-OUT = "What comes out"
-
 
 def load(
     context: typer.Context,

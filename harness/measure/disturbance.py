@@ -131,7 +131,7 @@ class Disturbance:
         if self.busy_others_share is None:
             return "Stop what else runs on this machine, or use fewer workers, and run again."
         if self.busy_others_share < NOTICEABLE_SHARE:
-            return "Nothing else took CPU time to speak of: run it again, with --quiet, or with fewer workers."
+            return "Nothing else took CPU time to speak of: run it again, with fewer workers or without a live view."
         return (
             f"Stop what else runs on this machine (it took {self.busy_others_share:.0%} of the CPUs), "
             "or use fewer workers, and run again."

@@ -38,7 +38,8 @@ def ceiling_view(result: dict[str, Any]) -> RenderableType:
                 words.rate(found["median"]),
                 f"{words.rate(found['low'])} to {words.rate(found['high'])}",
             )
-    return Group("", ratios, "", rates, "", Text("\n".join(notes(result)), style="dim"))
+    tables = [part for table in (ratios, rates) if table.row_count for part in ("", table)]
+    return Group(*tables, "", Text("\n".join(notes(result)), style="dim"))
 
 
 def _ratio_cells(size: int, ratio: dict[str, Any]) -> tuple[str | Text, ...]:

@@ -52,12 +52,14 @@ def probe_line(probe: dict[str, Any]) -> str:
 
 
 def _cells(probe: dict[str, Any]) -> tuple[str | Text, ...]:
+    """A probe's row. One that was cut has no rate: what was drained after the cut would count as received in it."""
+    cut = probe["held"] is None
     return (
         "again" if probe["again"] else STAGES[probe["stage"]],
         words.rate(probe["rate"]),
         f"{probe['length_s']:g} s",
-        words.rate(probe["achieved_rate"]),
-        words.duration(probe["latency_ns"]["p99"]),
+        words.NONE if cut else words.rate(probe["achieved_rate"]),
+        words.NONE if cut else words.duration(probe["latency_ns"]["p99"]),
         probe["disturbance"],
         _verdict(probe),
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from harness.engines.choice import native_problem
 from harness.experiments.ceiling import CeilingPlan, _of_size, run_ceiling
-from harness.show.ceiling import ceiling_lines
+from harness.show.ceiling import ceiling_lines, ceiling_view
 from harness.sysv.errors import PlanError
 
 
@@ -96,3 +98,16 @@ def test_without_a_whole_round_there_is_no_figure() -> None:
     found = _of_size(32, {"plain": [0.0], "python": [5.0]})
 
     assert (found["rounds"], found["rates"], found["ratios"]) == (0, {}, [])
+
+
+def test_interrupted_in_its_first_round_it_shows_no_empty_table() -> None:
+    """Without a whole round the report is what it has to say in lines."""
+    plan = CeilingPlan(rounds=3, duration_s=0.03, warmup_s=0.0, sizes=(32,), pin=False)
+    result = run_ceiling(plan, lambda *_: None, interrupted=lambda: "SIGINT")
+    written = StringIO()
+
+    Console(file=written, width=80).print(ceiling_view(result))
+
+    text = written.getvalue()
+    assert "INCOMPLETE" in text
+    assert "quartiles" not in text

@@ -132,7 +132,9 @@ def test_a_probe_is_one_line_while_it_goes_on() -> None:
     told = probe_line(probe("judge", 480_000.0, held=True))
 
     assert " ".join(told.split()) == "2 of 3 480 k/s for 3 s: received 480 k/s, p99 80.0 µs, clean held"
-    assert probe_line(probe("ramp", 20_000.0, held=None)).endswith("cut")
+    cut = probe_line(probe("ramp", 20_000.0, held=None))
+    assert "received        -, p99       -" in cut
+    assert cut.endswith("cut")
 
 
 def test_it_announces_itself_and_says_how_far_it_is() -> None:
